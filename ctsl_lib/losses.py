@@ -1,0 +1,157 @@
+r"""The four kinds of knowledge as pure functions of tensors.
+
+Cross entropy is PyTorch's own. The rest are the *response* loss (also used, against a frozen copy, for
+self-learning), and the two halves of the *relation* loss: *distance* and *angle*.
+
+No function here detaches anything: whoever calls it decides, visibly, which side may learn.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+COINCIDENT = 1e-6
+"""Two images whose distance is below this share of the batch's mean distance count as one point.
+
+The direction between them is not defined, and its gradient (1 / distance) would be unbounded.
+"""
+
+
+def response_loss(logits: Tensor, target_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    r"""KL divergence from a target's softened answer to one's own.
+
+    .. math:: L = \frac1B \sum_b \sum_c q_{bc} \log\frac{q_{bc}}{p_{bc}}, \quad
+              p = \mathrm{softmax}(z/t),\ q = \mathrm{softmax}(z'/t)
+
+    The sum runs over classes, the mean over the batch alone: PyTorch's ``reduction="mean"`` would divide by
+    the number of classes as well. There is no factor t^2.
+
+    Args:
+        logits: (B, C) own answers z.
+        target_logits: (B, C) the target's answers z'. Detach them here if they must not learn.
+        temperature: t > 0; larger softens both sides.
+
+    Returns: a scalar in nats, at least 0 up to rounding; 0 exactly where both sides are equal.
+    Raises: ValueError on shapes that are not one (B, C), on non-finite input, or t <= 0.
+    Source: Zhang et al. 2018, arXiv 1706.00384 (t = 1, between peers); Yuan et al. 2020, arXiv 1909.11723
+        (t > 1, own frozen copy); Hinton et al. 2015, arXiv 1503.02531 (the temperature).
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be greater than 0, got {temperature}")
+    if logits.ndim != 2 or logits.shape != target_logits.shape or logits.numel() == 0:
+        raise ValueError(
+            "logits and target_logits must be non-empty and of one shape (B, C), "
+            f"got {tuple(logits.shape)} and {tuple(target_logits.shape)}"
+        )
+    _check_finite(logits=logits, target_logits=target_logits)
+    log_p = F.log_softmax(_at_least_float32(logits) / temperature, dim=1)
+    log_q = F.log_softmax(_at_least_float32(target_logits) / temperature, dim=1)
+    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+
+
+def distance_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
+    r"""How differently two networks space the images of a batch.
+
+    .. math:: L_{DD} = \frac{1}{B(B-1)} \sum_{u \ne v}
+              \mathrm{Huber}\big(\psi_D(u,v) - \psi'_D(u,v)\big), \quad
+              \psi_D(u,v) = \frac{\lVert f_u - f_v \rVert}{\mu}
+
+    where mu is the mean of the same side's distances over all ordered pairs of distinct images, and Huber
+    has delta 1. Shifting, rotating or scaling either side changes nothing.
+
+    Args:
+        embedding: (B, D) own embeddings f, B >= 2.
+        target_embedding: (B, D') the target's embeddings; D' may differ from D. Detach them here if they
+            must not learn.
+
+    Returns: a scalar without unit, at least 0; 0 where both sides have the same geometry. A side whose
+        images all coincide has distances 0.
+    Raises: ValueError on batches that are unequal or smaller than 2, or on non-finite input.
+    Source: Park et al. 2019, arXiv 1904.05068, eqs. 6 to 8, between peers.
+    """
+    _check_embeddings(embedding, target_embedding, minimum=2, term="distance_loss")
+    with torch.autocast(embedding.device.type, enabled=False):
+        own, target = (relative_distances(side) for side in (embedding, target_embedding))
+        batch = len(own)
+        return F.huber_loss(own, target, reduction="sum") / (batch * (batch - 1))
+
+
+def angle_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
+    r"""How differently two networks arrange the images of a batch, seen from each image.
+
+    .. math:: L_{AD} = \frac{1}{B(B-1)(B-2)} \sum_{u \ne v \ne w \ne u}
+              \mathrm{Huber}\big(\psi_A(u,v,w) - \psi'_A(u,v,w)\big), \quad
+              \psi_A(u,v,w) = \Big\langle \tfrac{f_u - f_v}{\lVert f_u - f_v \rVert},
+                                          \tfrac{f_w - f_v}{\lVert f_w - f_v \rVert} \Big\rangle
+
+    Huber has delta 1. Shifting, rotating or scaling either side changes nothing. An image that coincides
+    with the vertex v has no direction from it: its cosines there count as 0 and pass no gradient.
+
+    Args:
+        embedding: (B, D) own embeddings f, B >= 3.
+        target_embedding: (B, D') the target's embeddings; D' may differ from D. Detach them here if they
+            must not learn.
+
+    Returns: a scalar without unit, in [0, 1.5]; 0 where both sides have the same angles.
+    Raises: ValueError on batches that are unequal or smaller than 3, or on non-finite input.
+    Source: Park et al. 2019, arXiv 1904.05068, eqs. 9 and 10, between peers.
+    """
+    _check_embeddings(embedding, target_embedding, minimum=3, term="angle_loss")
+    with torch.autocast(embedding.device.type, enabled=False):
+        own, target = (cosines(side) for side in (embedding, target_embedding))
+        batch = len(own)
+        return F.huber_loss(own, target, reduction="sum") / (batch * (batch - 1) * (batch - 2))
+
+
+def relative_distances(embedding: Tensor) -> Tensor:
+    """The (B, B) matrix psi_D(u, v): distances between images in units of their mean."""
+    distances = _differences(embedding)[1]
+    batch = len(distances)
+    mean = distances.sum() / (batch * (batch - 1))
+    return distances / torch.where(mean > 0, mean, 1)
+
+
+def cosines(embedding: Tensor) -> Tensor:
+    """The (B, B, B) tensor psi_A with index [v, u, w]: the cosine at vertex v between images u and w.
+
+    It is 0 where two of the three are the same image, or coincide with the vertex.
+    """
+    differences, distances = _differences(embedding)
+    batch = len(distances)
+    coincident = distances <= COINCIDENT * distances.sum() / (batch * (batch - 1))
+    # Both `where` are needed: one inside the quotient keeps its gradient finite, one outside sets the value.
+    safe = torch.where(coincident, 1, distances)[..., None]
+    directions = torch.where(coincident[..., None], 0, differences / safe)
+    cosine = directions @ directions.transpose(1, 2)
+    return cosine.masked_fill(torch.eye(batch, dtype=torch.bool, device=cosine.device), 0)
+
+
+def _differences(embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences f_u - f_v as (B, B, D) with index [v, u], and their norms with a zero gradient at 0."""
+    points = _at_least_float32(embedding)
+    differences = points[None, :, :] - points[:, None, :]
+    squares = differences.square().sum(dim=2)
+    zero = squares == 0
+    return differences, torch.where(zero, 0, torch.where(zero, 1, squares).sqrt())
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def _check_embeddings(embedding: Tensor, target_embedding: Tensor, *, minimum: int, term: str) -> None:
+    shapes = f"embedding {tuple(embedding.shape)} and target_embedding {tuple(target_embedding.shape)}"
+    if embedding.ndim != 2 or target_embedding.ndim != 2:
+        raise ValueError(f"{term} needs embeddings of shape (B, D), got {shapes}")
+    if len(embedding) != len(target_embedding):
+        raise ValueError(f"embedding and target_embedding must hold the same images, got {shapes}")
+    if len(embedding) < minimum:
+        raise ValueError(f"{term} compares {minimum} or more images, so embedding is too small: got {shapes}")
+    _check_finite(embedding=embedding, target_embedding=target_embedding)
+
+
+def _check_finite(**tensors: Tensor) -> None:
+    for name, values in tensors.items():
+        if not torch.isfinite(values).all():
+            bad = int((~torch.isfinite(values)).sum())
+            raise ValueError(f"{name} of shape {tuple(values.shape)} holds {bad} values that are not finite")

@@ -1,0 +1,120 @@
+"""Peers: a backbone that makes an embedding, and a linear classifier on top of it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PeerOutput(NamedTuple):
+    """What a peer says of a batch of images: (B, C) logits and the (B, D) embedding they come from."""
+
+    logits: Tensor
+    embedding: Tensor
+
+    def detach(self) -> "PeerOutput":
+        """The same output as a fixed target: no gradient flows back through it."""
+        return PeerOutput(self.logits.detach(), self.embedding.detach())
+
+
+class Peer(nn.Module):
+    """One network of a group that learns together: `backbone` maps images to embeddings of width `width`."""
+
+    def __init__(self, backbone: nn.Module, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = nn.Linear(width, num_classes)
+
+    def forward(self, images: Tensor) -> PeerOutput:
+        """(B, channels, H, W) normalised images -> logits and embedding."""
+        embedding = self.backbone(images)
+        return PeerOutput(self.classifier(embedding), embedding)
+
+
+Builder = Callable[[int, int], Peer]
+NETWORKS: dict[str, Builder] = {}
+"""Name -> function of (channels of the images, number of classes) that returns an untrained Peer."""
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Add a network to the registry under `name`: decorate a function (channels, num_classes) -> Peer."""
+
+    def add(builder: Builder) -> Builder:
+        if name in NETWORKS:
+            raise ValueError(f"a network named {name!r} is registered already")
+        NETWORKS[name] = builder
+        return builder
+
+    return add
+
+
+def check_network(name: str) -> str:
+    """Return `name` if it is registered, else raise a ValueError that lists what is."""
+    if name not in NETWORKS:
+        raise ValueError(f"network must be one of {', '.join(sorted(NETWORKS))}; got {name!r}")
+    return name
+
+
+def build_peer(name: str, channels: int, num_classes: int, seed: int) -> Peer:
+    """An untrained network of the registry whose initial weights depend on `seed` alone."""
+    check_network(name)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return NETWORKS[name](channels, num_classes)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of learnable parameters."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def _conv(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
+
+
+@register("tiny_cnn")
+def tiny_cnn(channels: int, num_classes: int) -> Peer:
+    """Three plain convolutions, 16-32-64 wide, global average pooling; for 8x8 to 32x32 images."""
+    backbone = nn.Sequential(
+        _conv(channels, 16),
+        _conv(16, 32),
+        nn.MaxPool2d(2),
+        _conv(32, 64),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    return Peer(backbone, width=64, num_classes=num_classes)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside an identity path."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _conv(width, width)
+        self.second = nn.Sequential(
+            nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Same shape in and out."""
+        return F.relu(images + self.second(self.first(images)))
+
+
+@register("tiny_resnet")
+def tiny_resnet(channels: int, num_classes: int) -> Peer:
+    """A residual network, 24 and 32 wide, early pooling, global average pooling; for 8x8 to 32x32 images."""
+    backbone = nn.Sequential(
+        _conv(channels, 24),
+        nn.MaxPool2d(2),
+        ResidualBlock(24),
+        _conv(24, 32),
+        ResidualBlock(32),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    return Peer(backbone, width=32, num_classes=num_classes)
