@@ -92,9 +92,7 @@ def test_response_reference(batch: int, classes: int, seed: int, t: float, scale
 
 @pytest.mark.parametrize(("loss", "reference"), REFERENCES)
 @settings(max_examples=30, deadline=None)
-@given(
-    batch=st.integers(3, 8), width=st.integers(1, 20), other=st.integers(1, 20), seed=st.integers(0, 10**6)
-)
+@given(batch=st.integers(3, 8), width=st.integers(1, 20), other=st.integers(1, 20), seed=st.integers(0, 10**6))
 def test_relation_reference(loss, reference, batch: int, width: int, other: int, seed: int) -> None:
     own = normal(batch, width, seed=seed, dtype=torch.float64)
     target = normal(batch, other, seed=seed + 1, dtype=torch.float64)

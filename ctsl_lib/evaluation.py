@@ -1,0 +1,74 @@
+"""What trained peers are judged by: accuracy, calibration, and how far they agree."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from ctsl_lib.data import Dataset, Split
+from ctsl_lib.networks import Peer, PeerOutput
+
+EVALUATION_BATCH = 1024
+
+
+@torch.no_grad()
+def predict(peer: Peer, images: Tensor, data: Dataset) -> PeerOutput:
+    """Logits and embeddings of all `images` (uint8) in evaluation mode; the peer's mode is put back after."""
+    was_training = peer.training
+    peer.eval()
+    try:
+        parts = [peer(data.normalise(batch)) for batch in images.split(EVALUATION_BATCH)]
+    finally:
+        peer.train(was_training)
+    return PeerOutput(torch.cat([p.logits for p in parts]), torch.cat([p.embedding for p in parts]))
+
+
+def top_k_accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
+    """Share of images, in percent, whose label is among the k largest logits."""
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(f"k must be between 1 and the {logits.shape[1]} classes, got {k}")
+    hits = (logits.topk(k, dim=1).indices == labels[:, None]).any(dim=1)
+    return 100 * hits.double().mean().item()
+
+
+def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    r"""Mean distance between confidence and accuracy, in percent.
+
+    .. math:: \mathrm{ECE} = \sum_m \frac{|S_m|}{N}\,\lvert \mathrm{acc}(S_m) - \mathrm{conf}(S_m) \rvert
+
+    over `bins` equal bins S_m = (m/bins, (m+1)/bins] of the largest probability.
+    Source: Guo et al. 2017, arXiv 1706.04599, eq. 3.
+    """
+    confidence, answer = logits.double().softmax(dim=1).max(dim=1)
+    index = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gap = (answer == labels).double() - confidence
+    per_bin = torch.zeros(bins, dtype=torch.float64, device=logits.device).index_add_(0, index, gap)
+    return 100 * per_bin.abs().sum().item() / len(labels)
+
+
+def agreement(logits: Sequence[Tensor]) -> float:
+    """Share of images, in percent, on which two peers give the same answer; the mean over pairs of peers."""
+    if len(logits) < 2:
+        raise ValueError(f"agreement compares 2 or more peers, got {len(logits)}")
+    answers = [z.argmax(dim=1) for z in logits]
+    shares = [(a == b).double().mean().item() for a, b in combinations(answers, 2)]
+    return 100 * sum(shares) / len(shares)
+
+
+def accuracies(peers: Sequence[Peer], split: Split, data: Dataset) -> list[float]:
+    """Top-1 accuracy of each peer, in percent."""
+    return [top_k_accuracy(predict(peer, split.images, data).logits, split.labels) for peer in peers]
+
+
+def evaluate(peers: Sequence[Peer], split: Split, data: Dataset) -> dict[str, list[float]]:
+    """Final metrics in percent: `top1`, `top5` and `ece` with a value for each peer, `agreement` with one."""
+    logits = [predict(peer, split.images, data).logits for peer in peers]
+    metrics = {
+        "top1": [top_k_accuracy(z, split.labels) for z in logits],
+        "top5": [top_k_accuracy(z, split.labels, k=min(5, data.num_classes)) for z in logits],
+        "ece": [expected_calibration_error(z, split.labels) for z in logits],
+    }
+    if len(peers) > 1:
+        metrics["agreement"] = [agreement(logits)]
+    return metrics

@@ -1,0 +1,356 @@
+"""A frozen spec names a run; running it trains the peers and leaves a record."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import torchvision
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from tqdm.auto import tqdm
+
+from ctsl_lib import __version__
+from ctsl_lib.data import DataSpec, Digits
+from ctsl_lib.evaluation import evaluate
+from ctsl_lib.networks import Peer, build_peer, check_network, count_parameters
+from ctsl_lib.objectives import Objective
+from ctsl_lib.seeds import derive_seed
+from ctsl_lib.training import History, Recipe, frozen_copy, show, train
+
+NUMERICS = 1
+"""Raised when the same spec would give other numbers, so that old and new records never mix in one mean."""
+
+
+class Spec(BaseModel, frozen=True, extra="forbid"):
+    """Everything that decides the outcome of a run."""
+
+    data: DataSpec = Digits()
+    peers: tuple[Annotated[str, AfterValidator(check_network)], ...] = Field(
+        default=("tiny_cnn", "tiny_cnn"), min_length=1
+    )
+    """Networks of the registry by name, one for each peer."""
+    objective: Objective = Objective()
+    recipe: Recipe = Recipe()
+    seed: int = Field(default=0, ge=0)
+    stage: Literal[1, 2] = 2
+    """1: the pre-training of networks that are then frozen. 2: the run that is reported."""
+    evaluate_on: Literal["validation", "test"] = "test"
+    numerics: int = NUMERICS
+
+    @property
+    def key(self) -> str:
+        """A hash of the content, the same on every machine and in every process."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def stage1(self) -> "Spec":
+        """The pre-training that this run's frozen copies come from: the same peers on the labels alone.
+
+        It does not depend on the method or on its weights, so all methods that need it share it.
+        """
+        return self.model_copy(update={"objective": Objective(), "stage": 1})
+
+
+class Provenance(BaseModel, frozen=True):
+    """Where and with what a record was made."""
+
+    device: str
+    commit: str
+    versions: dict[str, str]
+    threads: int
+    finished: str
+    """UTC, ISO 8601."""
+    wall_time: float
+    """Seconds of training and evaluation, without stage 1."""
+
+
+class Record(BaseModel, frozen=True):
+    """What came of a spec."""
+
+    spec: Spec
+    parameters: list[int]
+    """Of each peer."""
+    metrics: dict[str, list[float]]
+    """Of the last epoch, in percent: `top1`, `top5`, `ece` with a value for each peer, `agreement` with one."""
+    history: History
+    provenance: Provenance
+
+
+class Store:
+    """A folder of records, one JSON file for each spec, under the data set's name and the spec's key."""
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root if root is not None else os.environ.get("CTSL_RECORDS", "data/records"))
+
+    def path(self, spec: Spec) -> Path:
+        """Where the record of `spec` belongs."""
+        return self.root / spec.data.name / f"{spec.key}.json"
+
+    def weights_path(self, spec: Spec) -> Path:
+        """Where the trained peers of `spec` belong, if they are kept."""
+        return self.path(spec).with_suffix(".pt")
+
+    def load(self, spec: Spec) -> Record | None:
+        """The record of `spec`, or None where there is none that can be used."""
+        return self._read(self.path(spec))
+
+    def save(self, record: Record, peers: Sequence[Peer] | None = None) -> None:
+        """Write a record, and before it the weights if peers are given: both whole or not at all."""
+        path = self.path(record.spec)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if peers is not None:
+            states = [{name: value.cpu() for name, value in peer.state_dict().items()} for peer in peers]
+            write_atomically(self.weights_path(record.spec), lambda temporary: torch.save(states, temporary))
+        text = record.model_dump_json(indent=1) + "\n"
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def load_peers(self, spec: Spec) -> list[Peer]:
+        """The trained peers of `spec`, in evaluation mode, on the CPU."""
+        data_shape = _shape(spec)
+        states = torch.load(self.weights_path(spec), weights_only=True, map_location="cpu")
+        peers = [build_peer(name, *data_shape, seed=0) for name in spec.peers]
+        for peer, state in zip(peers, states, strict=True):
+            peer.load_state_dict(state)
+        return [peer.eval() for peer in peers]
+
+    def __iter__(self) -> Iterator[Record]:
+        """All records that can be read; a damaged or foreign file is named in a warning and left out."""
+        for path in sorted(self.root.glob("*/*.json")):
+            record = self._read(path)
+            if record is not None:
+                yield record
+
+    def _read(self, path: Path) -> Record | None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        try:
+            record = Record.model_validate_json(text)
+        except (ValidationError, UnicodeDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            warnings.warn(f"{path} is not a record and is left out: {reason}", stacklevel=2)
+            return None
+        if self.path(record.spec).name != path.name:
+            warnings.warn(f"{path} does not hold the spec that it is named for; left out", stacklevel=2)
+            return None
+        return record
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Have `write` fill a temporary file beside `path`, then put it in place in one step."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def default_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def run(
+    spec: Spec,
+    store: Store | None = None,
+    *,
+    keep_weights: bool = False,
+    device: torch.device | str | None = None,
+    progress: bool | None = None,
+) -> Record:
+    """Train what `spec` names, or return the record that is there already.
+
+    Args:
+        spec: what to run.
+        store: where records live; by default the folder data/records, or what CTSL_RECORDS says.
+        keep_weights: keep the trained peers beside the record (always done in stage 1).
+        device: where to train; by default CUDA where there is one.
+        progress: show progress bars; see `train`.
+
+    Returns: the record, stored before it is returned. Stage 1 is run first where the objective needs it.
+    """
+    store = store if store is not None else Store()
+    keep_weights = keep_weights or spec.stage == 1
+    found = store.load(spec)
+    if found is not None and (not keep_weights or store.weights_path(spec).exists()):
+        return found
+    device = torch.device(device) if device is not None else default_device()
+    pretrained: list[Peer] | None = None
+    if spec.objective.needs_frozen:
+        run(spec.stage1(), store, device=device, progress=progress)
+        pretrained = [peer.to(device) for peer in store.load_peers(spec.stage1())]
+    started = time.perf_counter()
+    data = spec.data.load(spec.seed).to(device)
+    if spec.objective.start == "pretrained" and pretrained is not None:
+        peers = [build_peer(n, data.channels, data.num_classes, seed=0).to(device) for n in spec.peers]
+        for peer, source in zip(peers, pretrained, strict=True):
+            peer.load_state_dict(source.state_dict())
+    else:
+        peers = initial_peers(spec, data.channels, data.num_classes, device)
+    history = train(
+        peers,
+        spec.objective,
+        data,
+        spec.recipe,
+        derive_seed(spec.seed, "training", spec.stage),
+        frozen=[frozen_copy(peer) for peer in pretrained] if pretrained is not None else None,
+        evaluate_on=spec.evaluate_on,
+        progress=progress,
+    )
+    record = Record(
+        spec=spec,
+        parameters=[count_parameters(peer) for peer in peers],
+        metrics=evaluate(peers, data.split(spec.evaluate_on), data),
+        history=history,
+        provenance=provenance(device, time.perf_counter() - started),
+    )
+    store.save(record, peers if keep_weights else None)
+    return record
+
+
+def initial_peers(spec: Spec, channels: int, num_classes: int, device: torch.device | str) -> list[Peer]:
+    """Untrained peers; the weights depend on seed, stage and position, never on the method."""
+    return [
+        build_peer(name, channels, num_classes, derive_seed(spec.seed, "weights", spec.stage, k)).to(device)
+        for k, name in enumerate(spec.peers)
+    ]
+
+
+def _shape(spec: Spec) -> tuple[int, int]:
+    data = spec.data.load(spec.seed)
+    return data.channels, data.num_classes
+
+
+def provenance(device: torch.device, wall_time: float) -> Provenance:
+    """Where and with what this process works."""
+    return Provenance(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
+        commit=current_commit(),
+        versions={
+            "ctsl": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        },
+        threads=torch.get_num_threads(),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        wall_time=round(wall_time, 3),
+    )
+
+
+def current_commit() -> str:
+    """The commit of the code, with "+changes" where the work tree differs from it; "unknown" outside git."""
+    folder = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no", "--", "."],
+            cwd=folder, capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+changes" if changed else "")
+
+
+def grid(base: Spec, objectives: Mapping[str, Objective], seeds: Iterable[int]) -> list[Spec]:
+    """The spec of every objective with every seed, otherwise like `base`."""
+    rows = list(objectives.values())
+    return [base.model_copy(update={"objective": row, "seed": seed}) for seed in seeds for row in rows]
+
+
+def run_grid(
+    specs: Sequence[Spec],
+    store: Store | None = None,
+    *,
+    executor: Executor | None = None,
+    keep_weights: bool = False,
+    device: torch.device | str | None = None,
+    progress: bool | None = None,
+) -> list[Record]:
+    """Run many specs, one after the other or on an executor; those with a record take no time.
+
+    Whatever has finished stays finished: after an error or Ctrl-C the same call goes on where it stopped.
+    Returns: the records in the order of `specs`.
+    """
+    store = store if store is not None else Store()
+    main = list(dict.fromkeys(specs))
+    first = list(dict.fromkeys(spec.stage1() for spec in main if spec.objective.needs_frozen))
+    first = [spec for spec in first if spec not in main]
+    with tqdm(total=len(first) + len(main), desc="runs", unit="run", disable=not show(progress)) as bar:
+        # Stage 1 before all else: two runs that share its networks must not both train them.
+        for part, keep in ((first, True), (main, keep_weights)):
+            for _ in _run_part(part, store, executor, keep, device):
+                bar.update()
+    records = [store.load(spec) for spec in specs]
+    if any(record is None for record in records):
+        raise RuntimeError(f"records vanished from {store.root} while the grid ran")
+    return [record for record in records if record is not None]
+
+
+def _run_part(
+    specs: Sequence[Spec],
+    store: Store,
+    executor: Executor | None,
+    keep_weights: bool,
+    device: torch.device | str | None,
+) -> Iterator[Record]:
+    if executor is None:
+        for spec in specs:
+            yield run(spec, store, keep_weights=keep_weights, device=device, progress=False)
+        return
+    futures = [
+        executor.submit(run, spec, store, keep_weights=keep_weights, device=device, progress=False)
+        for spec in specs
+    ]
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+@contextmanager
+def process_pool(processes: int | None = None) -> Iterator[Executor | None]:
+    """Worker processes of one thread each, which suits networks this small; None for a single process.
+
+    Args:
+        processes: how many; by default one for each core, and a single one where CUDA does the work.
+    """
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    if processes is None:
+        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+        processes = 1 if torch.cuda.is_available() else cores or 1
+    if processes < 1:
+        raise ValueError(f"processes must be 1 or more, got {processes}")
+    if processes == 1:
+        yield None
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()

@@ -1,0 +1,182 @@
+r"""One objective for all methods: a method is a row of weights over the named terms.
+
+.. math:: L^k = \alpha\, L_{CE}^k + \beta\, (L_{DD} + \beta_1 L_{AD} + \beta_2 L_{KL}^{k \leftarrow j})
+          + \gamma\, L_{SD}^k
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, combinations
+from typing import Annotated, Literal
+
+import pandas as pd
+import torch.nn.functional as F
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from ctsl_lib.losses import angle_loss, distance_loss, response_loss
+from ctsl_lib.networks import PeerOutput
+
+TERMS = ("ce", "response", "distance", "angle", "self")
+GROUPS: dict[str, tuple[str, ...]] = {"MLI": ("response",), "MLR": ("distance", "angle"), "SLI": ("self",)}
+"""The paper's three kinds of knowledge beside the labels, and the terms that each stands for."""
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Objective(BaseModel, frozen=True, extra="forbid"):
+    """Weights of the terms, and what the paper leaves open. A term of weight 0 is never computed."""
+
+    ce: Weight = 1.0
+    """Cross entropy with the labels (alpha)."""
+    response: Weight = 0.0
+    """KL from the other peers' answers, temperature 1 (beta * beta2)."""
+    distance: Weight = 0.0
+    """Difference to the other peers' relative distances (beta)."""
+    angle: Weight = 0.0
+    """Difference to the other peers' angles (beta * beta1)."""
+    self: Weight = 0.0
+    """KL from the frozen copy's softened answers (gamma)."""
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Softens both sides of the self term (t)."""
+    detach_relations: bool = True
+    """True: the other peer's geometry is a fixed target. False: both sides move towards each other."""
+    start: Literal["fresh", "pretrained"] = "fresh"
+    """Where the peers of stage 2 begin: new initial weights, or the weights that stage 1 ended with."""
+    scale_self_by_t2: bool = False
+    """Multiply the self term by temperature ** 2, as Hinton et al. 2015 do."""
+    update: Literal["simultaneous", "sequential"] = "simultaneous"
+    """All peers step at once on the same answers, or one after the other on answers made anew."""
+
+    @classmethod
+    def from_paper(
+        cls, alpha: float, beta: float, gamma: float, beta1: float, beta2: float, t: float
+    ) -> "Objective":
+        """The objective from the coefficients as the paper writes them."""
+        return cls.model_validate(
+            {
+                "ce": alpha,
+                "response": beta * beta2,
+                "distance": beta,
+                "angle": beta * beta1,
+                "self": gamma,
+                "temperature": t,
+            }
+        )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term by name, in the order of TERMS."""
+        return {term: getattr(self, term) for term in TERMS}
+
+    @property
+    def needs_frozen(self) -> bool:
+        """Whether stage 1 must come first: for the frozen copies, or for the weights to start from."""
+        return self.self > 0 or self.start == "pretrained"
+
+    def without(self, *terms: str) -> "Objective":
+        """The same objective with these terms left out; the temperature goes with the self term."""
+        unknown = set(terms) - set(TERMS)
+        if unknown:
+            raise ValueError(f"terms must be among {', '.join(TERMS)}; got {', '.join(sorted(unknown))}")
+        changes: dict[str, float | bool] = dict.fromkeys(terms, 0.0)
+        if "self" in terms:
+            changes |= {"temperature": 1.0, "scale_self_by_t2": False}
+        return self.model_copy(update=changes)
+
+    def __call__(
+        self,
+        outputs: Sequence[PeerOutput],
+        labels: Tensor,
+        frozen: Sequence[Tensor] | None = None,
+        *,
+        only: Iterable[int] | None = None,
+    ) -> list[dict[str, Tensor]]:
+        """The weighted terms of each peer's loss; their sum over terms and peers is what to minimise.
+
+        Args:
+            outputs: what each of the K peers says of the same B images.
+            labels: (B,) class indices.
+            frozen: for each peer the (B, C) logits of its frozen copy; needed where the self term counts.
+            only: the peers whose terms to compute; default all.
+
+        Returns: a dict term -> scalar for each of these peers. Mutual terms are averaged over the other peers
+            and absent for K = 1.
+        Raises: ValueError where frozen logits are needed and missing, or not one for each peer.
+        """
+        if self.self > 0 and (frozen is None or len(frozen) != len(outputs)):
+            got = "none" if frozen is None else len(frozen)
+            raise ValueError(f"the self term needs frozen logits for {len(outputs)} peers, got {got}")
+        targets = [output.detach() for output in outputs]  # a peer teaches, it is not taught back
+        relation_targets = targets if self.detach_relations else outputs
+        scale = self.temperature**2 if self.scale_self_by_t2 else 1.0
+
+        def terms(k: int) -> dict[str, Tensor]:
+            own, others = outputs[k], [j for j in range(len(outputs)) if j != k]
+            found: dict[str, Tensor] = {}
+            if self.ce > 0:
+                found["ce"] = self.ce * F.cross_entropy(own.logits.float(), labels)
+            if self.response > 0 and others:
+                found["response"] = self.response * _mean(
+                    response_loss(own.logits, targets[j].logits) for j in others
+                )
+            if self.distance > 0 and others:
+                found["distance"] = self.distance * _mean(
+                    distance_loss(own.embedding, relation_targets[j].embedding) for j in others
+                )
+            if self.angle > 0 and others:
+                found["angle"] = self.angle * _mean(
+                    angle_loss(own.embedding, relation_targets[j].embedding) for j in others
+                )
+            if self.self > 0 and frozen is not None:
+                found["self"] = (self.self * scale) * response_loss(own.logits, frozen[k], self.temperature)
+            return found
+
+        return [terms(k) for k in (range(len(outputs)) if only is None else only)]
+
+
+def _mean(values: Iterable[Tensor]) -> Tensor:
+    listed = list(values)
+    total = listed[0]
+    for value in listed[1:]:
+        total = total + value
+    return total / len(listed)
+
+
+def factorial(full: Objective) -> dict[str, Objective]:
+    """The eight combinations of MLI, MLR and SLI on top of the labels, by name: "none", "MLI", ... ."""
+    rows = {}
+    for chosen in chain.from_iterable(combinations(GROUPS, size) for size in range(len(GROUPS) + 1)):
+        dropped = chain.from_iterable(terms for name, terms in GROUPS.items() if name not in chosen)
+        rows["+".join(chosen) or "none"] = full.without(*dropped)
+    return rows
+
+
+METHOD_NAMES = {
+    "independent": "none",
+    "dml": "MLI",
+    "rkd": "MLR",
+    "tfkd": "SLI",
+    "ctsl_mkt": "MLI+MLR+SLI",
+}
+"""The compared methods, each as its row of the factorial: the baselines are the objective with terms left out."""
+
+
+def methods(full: Objective) -> dict[str, Objective]:
+    """The five methods that share the weights of `full`."""
+    rows = factorial(full)
+    return {name: rows[row] for name, row in METHOD_NAMES.items()}
+
+
+FULL = Objective.from_paper(alpha=1.0, beta=25.0, gamma=1.0, beta1=2.0, beta2=0.12, t=4.0)
+"""The kit's default weights (the paper's own are not known to us); see data/search for how they were chosen."""
+METHODS = methods(FULL)
+ABLATIONS = factorial(FULL)
+
+
+def objective_table(rows: Mapping[str, Objective]) -> pd.DataFrame:
+    """Objectives as a table: a row each, a column for every weight and switch; left-out terms are empty."""
+    frame = pd.DataFrame([row.model_dump() for row in rows.values()], index=pd.Index(rows, name="objective"))
+    terms = list(TERMS)
+    frame[terms] = frame[terms].mask(frame[terms] == 0, math.nan)
+    return frame
