@@ -1,0 +1,179 @@
+"""Plots of evidence in one style: colours safe for colour-blind readers, never colour alone, intervals drawn."""
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import Image, display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ctsl_lib.experiments import Record
+from ctsl_lib.tables import mean_interval, pivot
+
+# Okabe and Ito's palette, https://jfly.uni-koeln.de/color/
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
+LABELS = {
+    "independent": "independent",
+    "dml": "DML",
+    "rkd": "RKD",
+    "tfkd": "Tf-KD",
+    "ctsl_mkt": "CTSL-MKT",
+    "none": "labels only",
+}
+"""How methods and ablations are written in figures and tables for readers."""
+
+
+def style() -> AbstractContextManager[None]:
+    """The kit's look, as a context; it changes nothing outside."""
+    return plt.rc_context(
+        {
+            "figure.dpi": 100,
+            "savefig.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#E5E5E5",
+            "font.size": 10,
+            "axes.titlesize": 11,
+            "legend.frameon": False,
+        }
+    )
+
+
+def label(name: str) -> str:
+    """How a method or ablation is written for readers."""
+    return LABELS.get(name, name.replace("+", " + "))
+
+
+def look(position: int) -> dict[str, object]:
+    """Colour, marker and line style of the thing at this position of a plot."""
+    i = position % len(COLOURS)
+    return {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": LINES[i]}
+
+
+def save(figure: Figure, name: str, folder: Path | str = "figures") -> Path:
+    """Write a figure as PNG under its name; returns the path."""
+    path = Path(folder) / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+    return path
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a figure in a notebook with a text for those who cannot see it, and close it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    plt.close(figure)
+    display(Image(buffer.getvalue(), alt=alt))
+
+
+def learning_curves(groups: Mapping[str, Sequence[Record]], axes: Axes | None = None) -> Figure:
+    """Accuracy by epoch for each named group of records: mean over peers and seeds, 95 % band over seeds."""
+    with style():
+        axes = axes if axes is not None else plt.subplots(figsize=(7, 4))[1]
+        for position, (name, records) in enumerate(groups.items()):
+            epochs = np.array(records[0].history.evaluated)
+            runs = np.array([np.mean(record.history.accuracy, axis=0) for record in records])
+            found = [mean_interval(runs[:, i]) for i in range(runs.shape[1])]
+            every = max(1, len(epochs) // 8)
+            axes.plot(
+                epochs, [f.mean for f in found], label=label(name), markevery=(position % every, every),
+                markersize=5, linewidth=1.6, **look(position),  # type: ignore[arg-type]
+            )  # fmt: skip
+            if len(records) > 1:
+                low, high = [f.low for f in found], [f.high for f in found]
+                axes.fill_between(
+                    epochs, low, high, color=COLOURS[position % len(COLOURS)], alpha=0.15, linewidth=0
+                )
+        axes.set(xlabel="epoch", ylabel="test accuracy (%)")
+        axes.legend(loc="lower right")
+        figure = axes.get_figure()
+        assert isinstance(figure, Figure)
+        return figure
+
+
+def comparison(frame: pd.DataFrame, baseline: str = "independent", metric: str = "top1") -> Figure:
+    """Left: every seed and the mean with 95 % interval. Right: the paired difference to the baseline."""
+    values = pivot(frame, metric)
+    names = [str(name) for name in values]
+    rows = np.arange(len(names))[::-1]
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.55 * len(names) + 1.4), sharey=True)
+        for row, name in zip(rows, names, strict=True):
+            position = len(names) - 1 - int(row)
+            points = values[name].dropna().to_numpy()
+            spread = row + np.linspace(-0.16, 0.16, len(points))
+            left.plot(points, spread, ".", color="#B0B0B0", markersize=4)
+            _interval(left, points, row, position)
+            if name != baseline:
+                _interval(right, (values[name] - values[baseline]).dropna().to_numpy(), row, position)
+        right.axvline(0, color="black", linewidth=1)
+        left.set(yticks=rows, yticklabels=[label(name) for name in names], xlabel="test accuracy (%)")
+        right.set_xlabel(f"difference to {label(baseline)} (percentage points)")
+        left.set_title("mean, 95 % interval; grey: seeds")
+        right.set_title("same seeds, paired; 95 % interval")
+        return figure
+
+
+def _interval(axes: Axes, points: np.ndarray, row: float, position: int) -> None:
+    found = mean_interval(points)
+    half = 0.0 if found.n < 2 else found.high - found.mean
+    colour, marker = COLOURS[position % len(COLOURS)], MARKERS[position % len(MARKERS)]
+    axes.errorbar(found.mean, row, xerr=half, color=colour, marker=marker, markersize=7, capsize=4, linewidth=2)
+
+
+def main_effects(frame: pd.DataFrame, metric: str = "top1") -> Figure:
+    """The ablation in one look: for each kind of knowledge the mean accuracy without it and with it."""
+    values = pivot(frame, metric).dropna()
+    factors = ["MLI", "MLR", "SLI"]
+    present = {str(row): set(str(row).split("+")) for row in values}
+    with style():
+        figure, panels = plt.subplots(1, 3, figsize=(9, 3.2), sharey=True)
+        for position, (axes, factor) in enumerate(zip(panels, factors, strict=True)):
+            for row, kinds in present.items():  # a thin line joins the two rows that differ in this factor alone
+                if factor in kinds:
+                    partner = next(other for other, found in present.items() if _without(kinds, factor) == found)
+                    axes.plot([0, 1], [values[partner].mean(), values[row].mean()], color="#B0B0B0", linewidth=1)
+            sides = [
+                values[[row for row, kinds in present.items() if (factor in kinds) == on]].mean(axis=1).to_numpy()
+                for on in (False, True)
+            ]
+            found = [mean_interval(side) for side in sides]
+            half = [0.0 if f.n < 2 else f.high - f.mean for f in found]
+            axes.errorbar(
+                [0, 1], [f.mean for f in found], yerr=half, capsize=4, linewidth=2, **look(position)
+            )  # fmt: skip
+            axes.set(xticks=[0, 1], xticklabels=["without", "with"], xlim=(-0.3, 1.3), title=factor)
+        panels[0].set_ylabel("test accuracy (%)")
+        return figure
+
+
+def _without(kinds: set[str], factor: str) -> set[str]:
+    return (kinds - {factor}) or {"none"}
+
+
+def effects(table: pd.DataFrame) -> Figure:
+    """Main effects and interactions from `factorial_effects`, with their 95 % intervals."""
+    rows = np.arange(len(table))[::-1]
+    with style():
+        figure, axes = plt.subplots(figsize=(7, 0.4 * len(table) + 1.2))
+        for row, (name, found) in zip(rows, table.iterrows(), strict=True):
+            main = "×" not in str(name)
+            half = 0.0 if found["n"] < 2 else found["high"] - found["effect"]
+            axes.errorbar(
+                found["effect"], row, xerr=half, capsize=4, linewidth=2, markersize=7,
+                color=COLOURS[0] if main else COLOURS[1], marker="o" if main else "s",
+            )  # fmt: skip
+        axes.axvline(0, color="black", linewidth=1)
+        axes.set(yticks=rows, yticklabels=list(table.index), xlabel="effect on test accuracy (percentage points)")
+        axes.set_title("main effects (circles) and interactions (squares)")
+        return figure

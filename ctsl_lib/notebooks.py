@@ -1,0 +1,165 @@
+"""Run the kit's notebooks through papermill, strictly: what it would let pass is an error here."""
+
+import ast
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+CELL_TIMEOUT = 1800
+
+
+class NotebookError(RuntimeError):
+    """A notebook could not be run to its end; the message shows the cell."""
+
+
+def find_notebooks(numbers: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
+    """The notebooks with these numbers ("3" or "03"), or all, in order."""
+    available = {int(path.name[:2]): path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    wanted = list(numbers)
+    unknown = [number for number in wanted if not number.isdigit() or int(number) not in available]
+    if unknown:
+        raise ValueError(
+            f"NUMBER must be among {', '.join(f'{n:02d}' for n in available)}; got {', '.join(unknown)}"
+        )
+    return [available[int(number)] for number in wanted] if wanted else list(available.values())
+
+
+def declared_parameters(path: Path) -> dict[str, tuple[Any, Any]]:
+    """Name -> (type, default) of the annotated assignments in the cell tagged `parameters`."""
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise NotebookError(f"{path.name} must have one cell tagged 'parameters', it has {len(cells)}")
+    found: dict[str, tuple[Any, Any]] = {}
+    types: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict}
+    for statement in ast.parse(cells[0].source).body:
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            raise NotebookError(f"{path.name}: each parameter must read `name: type = value`")
+        annotation = ast.unparse(statement.annotation)
+        default = ast.literal_eval(statement.value) if statement.value is not None else None
+        found[statement.target.id] = (eval(annotation, {"__builtins__": {}}, types), default)
+    return found
+
+
+def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given parameters as the types that the notebook declares; ValueError on unknown or unfit ones."""
+    declared = declared_parameters(path)
+    checked = {}
+    for name, value in given.items():
+        if name not in declared:
+            known = ", ".join(declared)
+            raise ValueError(f"{path.name} has no parameter {name!r}; it has {known}")
+        kind = declared[name][0]
+        try:
+            checked[name] = TypeAdapter(kind).validate_python(value, strict=kind is bool)
+        except ValidationError as error:
+            wanted = getattr(kind, "__name__", kind) if not hasattr(kind, "__args__") else kind
+            reason = error.errors()[0]["msg"]
+            raise ValueError(f"{name} must be {wanted} in {path.name}, got {value!r}: {reason}") from None
+    return checked
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """["epochs=3", "seeds=[0, 1]"] -> values as YAML reads them, numbers like 1e-3 included."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"a parameter must read NAME=VALUE, got {assignment!r}")
+        values[name] = _number_or(yaml.safe_load(text))
+    return values
+
+
+def _number_or(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text; a person means a number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    if isinstance(value, list):
+        return [_number_or(item) for item in value]
+    return value
+
+
+def load_profile(name: str, folder: Path = NOTEBOOKS) -> dict[str, Any]:
+    """Parameters of a profile, from notebooks/profiles/NAME.yaml."""
+    path = folder / "profiles" / f"{name}.yaml"
+    if not path.is_file():
+        available = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml")))
+        raise ValueError(f"profile must be one of {available}; got {name!r}")
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return {key: _number_or(value) for key, value in values.items()}
+
+
+def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any]) -> float:
+    """Execute `source` with parameters and write it, outputs and all, to `target`; returns seconds.
+
+    It runs in the folder that the caller is in, so that records and figures are found from the kit's root.
+    Raises NotebookError with the failing cell; the notebook as far as it came stands at `target`.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    with _environment(CTSL_PROGRESS="0", PYTHONWARNINGS="default"):
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(target),
+                parameters=check_parameters(source, parameters),
+                progress_bar=False,
+                log_output=False,
+                execution_timeout=CELL_TIMEOUT,
+                start_timeout=120,
+            )
+        except papermill.PapermillExecutionError as error:
+            cell = f"In [{error.exec_count}]:\n{error.source}\n\n{error.ename}: {error.evalue}"
+            raise NotebookError(f"{source.name} failed in this cell:\n{cell}") from None
+        except (RuntimeError, TimeoutError) as error:
+            raise NotebookError(f"{source.name} did not finish: {type(error).__name__}: {error}") from None
+    _check_complete(target)
+    _tidy(target)
+    return time.perf_counter() - started
+
+
+@contextmanager
+def _environment(**values: str) -> Any:
+    """Environment variables for the kernel that is started inside the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _check_complete(path: Path) -> None:
+    """A kernel that ends early (sys.exit) leaves later cells unrun without any error: make it one."""
+    for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
+            raise NotebookError(f"{path.name} ended before cell {number}, which was never run:\n{cell.source}")
+
+
+def _tidy(path: Path) -> None:
+    """Drop what papermill notes of time and place, so that a notebook changes only where its results do."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.metadata.get("tags") == []:
+            cell.metadata.pop("tags")
+    nbformat.write(notebook, path)

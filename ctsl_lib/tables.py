@@ -1,0 +1,156 @@
+"""Records -> tables: means, intervals, paired differences, effects of the factorial."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ctsl_lib.experiments import Record
+from ctsl_lib.objectives import GROUPS, Objective
+
+
+class Interval(NamedTuple):
+    """A mean over n values with its confidence interval; NaN bounds for n < 2."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self) -> str:
+        if self.n < 2:
+            return f"{self.mean:.2f}"
+        return f"{self.mean:.2f} ± {(self.high - self.low) / 2:.2f}"
+
+
+def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
+    """Mean and Student-t interval of independent values, one for each seed."""
+    sample = np.asarray(values, dtype=float)
+    if sample.ndim != 1 or len(sample) == 0:
+        raise ValueError(f"values must be a non-empty list of numbers, got shape {sample.shape}")
+    mean, n = float(sample.mean()), len(sample)
+    if n < 2:
+        return Interval(mean, float("nan"), float("nan"), n)
+    half = float(stats.t.ppf(0.5 + confidence / 2, n - 1) * stats.sem(sample))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def frame_of(records: Iterable[Record], names: Mapping[str, Objective]) -> pd.DataFrame:
+    """A row for each record and peer: method, seed, peer, network, metrics, wall_time.
+
+    Records whose objective is not among `names` are left out; an objective under two names counts twice.
+    """
+    rows = [
+        {
+            "method": name,
+            "seed": record.spec.seed,
+            "peer": peer,
+            "network": network,
+            "wall_time": record.provenance.wall_time,
+            "key": record.spec.key,
+        }
+        | {metric: values[peer % len(values)] for metric, values in record.metrics.items()}
+        for record in records
+        for name, objective in names.items()
+        if record.spec.objective == objective
+        for peer, network in enumerate(record.spec.peers)
+    ]
+    return pd.DataFrame(rows)
+
+
+def pivot(frame: pd.DataFrame, metric: str = "top1", peer: int | None = None) -> pd.DataFrame:
+    """Seeds x methods: the metric of one peer, or by default its mean over the peers of a run.
+
+    The seed is the unit of replication: peers of one run are not independent of one another.
+    """
+    chosen = frame if peer is None else frame[frame["peer"] == peer]
+    order = list(dict.fromkeys(frame["method"]))
+    return chosen.pivot_table(index="seed", columns="method", values=metric, aggfunc="mean")[order]
+
+
+def paired_difference(values: pd.DataFrame, method: str, baseline: str = "independent") -> Interval:
+    """Mean over the seeds that both have of method - baseline, with its interval."""
+    for name in (method, baseline):
+        if name not in values:
+            raise ValueError(f"method must be one of {', '.join(map(str, values.columns))}; got {name!r}")
+    difference = (values[method] - values[baseline]).dropna()
+    if difference.empty:
+        raise ValueError(f"{method} and {baseline} have no seed in common")
+    return mean_interval(difference.to_numpy())
+
+
+def summary(frame: pd.DataFrame, metric: str = "top1", baseline: str = "independent") -> pd.DataFrame:
+    """For every method the mean with interval and the paired difference to the baseline with its interval.
+
+    Numbers, not text: columns n, mean, low, high, difference, difference_low, difference_high. See `readable`.
+    """
+    values = pivot(frame, metric)
+    rows = {}
+    for method in values:
+        one = mean_interval(values[method].dropna().to_numpy())
+        row = {"n": one.n, "mean": one.mean, "low": one.low, "high": one.high}
+        if method != baseline:
+            difference = paired_difference(values, str(method), baseline)
+            row |= {
+                "difference": difference.mean,
+                "difference_low": difference.low,
+                "difference_high": difference.high,
+            }
+        rows[str(method)] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+
+def readable(table: pd.DataFrame, metric: str = "top-1 (%)", baseline: str = "independent") -> pd.DataFrame:
+    """A summary as text: "mean ± half interval"; a star where the interval excludes zero, a dash for nothing."""
+
+    def difference(row: pd.Series) -> str:
+        if pd.isna(row.get("difference")):
+            return "–"
+        found = Interval(row["difference"], row["difference_low"], row["difference_high"], int(row["n"]))
+        return f"{'+' if found.mean >= 0 else ''}{found}" + (" *" if found.excludes_zero else "")
+
+    return pd.DataFrame(
+        {
+            metric: [str(Interval(r["mean"], r["low"], r["high"], int(r["n"]))) for _, r in table.iterrows()],
+            f"difference to {baseline}": [difference(row) for _, row in table.iterrows()],
+            "seeds": table["n"].astype(int),
+        },
+        index=table.index,
+    )
+
+
+def factorial_effects(frame: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
+    """Main effects and interactions of the eight ablation rows, each with an interval over seeds.
+
+    The main effect of a factor is the mean of the four rows with it minus the mean of the four without. An
+    interaction of several factors is the same contrast with the product of their signs, scaled so that, for
+    two factors, it is half of (effect of A with B) - (effect of A without B): 0 where effects add up.
+    """
+    values = pivot(frame, metric).dropna()
+    factors = list(GROUPS)
+    wanted = ["+".join(c) or "none" for r in range(len(factors) + 1) for c in combinations(factors, r)]
+    missing = [row for row in wanted if row not in values]
+    if missing:
+        raise ValueError(f"effects need all eight ablation rows, missing: {', '.join(missing)}")
+    present = {row: set(row.split("+")) for row in wanted}
+    rows = {}
+    for size in range(1, len(factors) + 1):
+        for chosen in combinations(factors, size):
+            sign = {row: (-1) ** sum(factor not in present[row] for factor in chosen) for row in wanted}
+            contrast = sum((sign[row] * values[row] for row in wanted), start=0 * values["none"]) / 4
+            effect = mean_interval(contrast.to_numpy())
+            rows[" × ".join(chosen)] = {
+                "effect": effect.mean,
+                "low": effect.low,
+                "high": effect.high,
+                "n": effect.n,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("contrast")
