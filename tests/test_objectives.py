@@ -1,0 +1,132 @@
+"""One objective for all methods: what is computed, for whom, and where gradients go."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from ctsl_lib.losses import angle_loss, distance_loss, response_loss
+from ctsl_lib.networks import PeerOutput
+from ctsl_lib.objectives import ABLATIONS, FULL, METHODS, TERMS, Objective, factorial, objective_table
+
+LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
+
+
+def outputs(k: int, learn: bool = True) -> list[PeerOutput]:
+    made = []
+    for seed in range(k):
+        source = torch.Generator().manual_seed(seed)
+        logits, embedding = torch.randn(6, 4, generator=source), torch.randn(6, 5 + seed, generator=source)
+        made.append(PeerOutput(logits.requires_grad_(learn), embedding.requires_grad_(learn)))
+    return made
+
+
+def frozen(k: int) -> list[torch.Tensor]:
+    return [torch.randn(6, 4, generator=torch.Generator().manual_seed(100 + seed)) for seed in range(k)]
+
+
+EVERY = Objective.model_validate(
+    {"ce": 1.0, "response": 2.0, "distance": 3.0, "angle": 4.0, "self": 5.0, "temperature": 3.0}
+)
+
+
+def test_paper_coefficients() -> None:
+    made = Objective.from_paper(alpha=0.5, beta=2, gamma=3, beta1=4, beta2=5, t=6)
+    assert made.weights == {"ce": 0.5, "response": 10, "distance": 2, "angle": 8, "self": 3}
+    assert made.temperature == 6
+
+
+def test_terms_are_the_weighted_losses() -> None:
+    peers, copies = outputs(2), frozen(2)
+    for k, terms in enumerate(EVERY(peers, LABELS, copies)):
+        own, other = peers[k], peers[1 - k]
+        expected = {
+            "ce": torch.nn.functional.cross_entropy(own.logits, LABELS),
+            "response": 2 * response_loss(own.logits, other.logits),
+            "distance": 3 * distance_loss(own.embedding, other.embedding),
+            "angle": 4 * angle_loss(own.embedding, other.embedding),
+            "self": 5 * response_loss(own.logits, copies[k], 3.0),
+        }
+        assert list(terms) == list(TERMS)
+        for name, value in expected.items():
+            assert terms[name].item() == pytest.approx(value.item(), rel=1e-6), name
+    scaled = EVERY.model_copy(update={"scale_self_by_t2": True})(peers, LABELS, copies)
+    assert scaled[0]["self"].item() == pytest.approx(9 * EVERY(peers, LABELS, copies)[0]["self"].item())
+
+
+def test_mutual_terms_are_means_over_the_others() -> None:
+    peers = outputs(3)
+    terms = Objective(response=1.0, angle=1.0)(peers, LABELS)[1]
+    expected = (
+        response_loss(peers[1].logits, peers[0].logits) + response_loss(peers[1].logits, peers[2].logits)
+    ) / 2
+    assert terms["response"].item() == pytest.approx(expected.item(), rel=1e-6)
+    expected = (
+        angle_loss(peers[1].embedding, peers[0].embedding) + angle_loss(peers[1].embedding, peers[2].embedding)
+    ) / 2
+    assert terms["angle"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_one_peer_has_no_mutual_terms() -> None:
+    assert set(EVERY(outputs(1), LABELS, frozen(1))[0]) == {"ce", "self"}
+
+
+def test_a_term_of_weight_zero_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ctsl_lib.objectives as module
+
+    def never(*_: object) -> None:
+        raise AssertionError("computed a term of weight 0")
+
+    for name in ("response_loss", "distance_loss", "angle_loss"):
+        monkeypatch.setattr(module, name, never)
+    assert [set(terms) for terms in METHODS["independent"](outputs(2), LABELS)] == [{"ce"}, {"ce"}]
+
+
+def test_a_peer_is_not_taught_back() -> None:
+    peers = outputs(2)
+    first = EVERY(peers, LABELS, frozen(2), only=[0])[0]
+    sum(first.values()).backward()
+    assert peers[0].logits.grad is not None and peers[0].embedding.grad is not None
+    assert peers[1].logits.grad is None and peers[1].embedding.grad is None
+
+
+def test_switch_lets_both_sides_move() -> None:
+    peers = outputs(2)
+    both = EVERY.model_copy(update={"detach_relations": False})
+    sum(both(peers, LABELS, frozen(2), only=[0])[0].values()).backward()
+    assert peers[1].embedding.grad is not None and peers[1].embedding.grad.norm() > 0
+    assert peers[1].logits.grad is None
+
+
+@pytest.mark.parametrize("copies", [None, frozen(1)])
+def test_missing_frozen_copies(copies) -> None:
+    with pytest.raises(ValueError, match="frozen logits for 2 peers"):
+        EVERY(outputs(2), LABELS, copies)
+
+
+def test_factorial_is_full_and_methods_are_rows_of_it() -> None:
+    assert list(ABLATIONS) == ["none", "MLI", "MLR", "SLI", "MLI+MLR", "MLI+SLI", "MLR+SLI", "MLI+MLR+SLI"]
+    patterns = {(o.response > 0, o.distance > 0, o.angle > 0, o.self > 0) for o in ABLATIONS.values()}
+    assert len(patterns) == 8
+    assert all(o.ce == FULL.ce for o in ABLATIONS.values())
+    assert METHODS["ctsl_mkt"] == FULL == ABLATIONS["MLI+MLR+SLI"]
+    assert METHODS["independent"] == Objective(ce=FULL.ce) == ABLATIONS["none"]
+    assert METHODS["tfkd"].temperature == FULL.temperature
+    assert factorial(EVERY)["MLI"] == Objective(response=2.0)
+
+
+def test_table_shows_weights_and_leaves_absent_terms_empty() -> None:
+    table = objective_table(METHODS)
+    assert list(table.index) == list(METHODS)
+    assert table.loc["dml", "response"] == FULL.response
+    assert table.loc["dml", ["distance", "angle", "self"]].isna().all()
+
+
+@pytest.mark.parametrize("wrong", [{"ce": -1}, {"temperature": 0}, {"respnse": 1}, {"self": float("nan")}])
+def test_wrong_weights(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        Objective.model_validate(wrong)
+
+
+def test_unknown_term() -> None:
+    with pytest.raises(ValueError, match="ce, response, distance, angle, self; got relation"):
+        FULL.without("relation")
