@@ -9,11 +9,13 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from ctsl_lib.data import Digits
-from ctsl_lib.experiments import Spec, Store, run
+from ctsl_lib.experiments import Spec, Store, process_pool, run
 from ctsl_lib.networks import NETWORKS
 from ctsl_lib.notebooks import NotebookError, find_notebooks, load_profile, parse_assignments, run_notebook
 from ctsl_lib.objectives import ABLATIONS, METHODS
 from ctsl_lib.reproduce import QUICK, gather, method_rows, with_labels, write_report
+from ctsl_lib.search import SEARCHES
+from ctsl_lib.search import search as run_search
 from ctsl_lib.tables import frame_of, readable, summary
 from ctsl_lib.training import NonFiniteLossError
 
@@ -114,6 +116,22 @@ def table(
     typer.echo(_text(readable(found, metric=f"{metric} (%)")))
     if csv is not None:
         found.to_csv(csv, float_format="%.4f")
+
+
+@app.command()
+def search(
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join(SEARCHES)}.")],
+    processes: Processes = None,
+    out: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("data/search"),
+) -> None:
+    """Repeat the search on validation images that the quick profile's settings come from."""
+    if what not in SEARCHES:
+        raise ValueError(f"WHAT must be one of {', '.join(SEARCHES)}; got {what!r}")
+    with process_pool(processes) as executor:
+        found = run_search(SEARCHES[what](QUICK), executor=executor)
+    out.mkdir(parents=True, exist_ok=True)
+    found.to_csv(out / f"digits_{what}.csv", float_format="%.3f")
+    typer.echo(found.round(2).to_string())
 
 
 @app.command()
