@@ -1,0 +1,181 @@
+"""Specs, records, the store and grids, on real and very short runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from ctsl_lib import experiments
+from ctsl_lib.data import Digits
+from ctsl_lib.experiments import Spec, Store, grid, process_pool, run, run_grid, write_atomically
+from ctsl_lib.networks import NETWORKS, build_peer, count_parameters, register
+from ctsl_lib.objectives import METHODS, Objective
+from ctsl_lib.training import Recipe
+
+TINY = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=1, batch_size=30))
+
+
+def with_method(name: str, seed: int = 0) -> Spec:
+    return TINY.model_copy(update={"objective": METHODS[name], "seed": seed})
+
+
+def outcome(record) -> str:
+    """All of a record but its provenance, which holds times."""
+    return record.model_dump_json(exclude={"provenance"})
+
+
+def test_key_is_stable_and_sensitive() -> None:
+    # A golden value: it changes only together with the meaning of a spec (then raise NUMERICS).
+    assert Spec(recipe=Recipe(epochs=3)).key == GOLDEN_KEY
+    code = "from ctsl_lib.experiments import *; print(Spec(recipe=Recipe(epochs=3)).key)"
+    fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert fresh.stdout.strip() == GOLDEN_KEY
+    changed = [
+        Spec(seed=1),
+        Spec(recipe=Recipe(epochs=4)),
+        Spec(peers=("tiny_cnn",)),
+        Spec(objective=Objective(ce=2)),
+        Spec(data=Digits(n_train=300)),
+        Spec(stage=1),
+        Spec(),
+    ]
+    assert len({spec.key for spec in changed}) == len(changed)
+
+
+GOLDEN_KEY = "e9d98e187d0ee634"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"peers": ["resnet5000"]}, "network must be one of .*tiny_cnn.*got 'resnet5000'"),
+        ({"peers": []}, "peers"),
+        ({"seed": -1}, "seed"),
+        ({"epochs": 3}, "epochs"),
+        ({"recipe": {"learning_rate": 0}}, "learning_rate"),
+    ],
+)
+def test_wrong_specs_are_named(change: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Spec.model_validate(change)
+
+
+def test_run_stores_a_record_once(store: Store) -> None:
+    first = run(with_method("dml"), store)
+    path = store.path(first.spec)
+    written = path.stat().st_mtime_ns
+    again = run(with_method("dml"), store)
+    assert again == first and path.stat().st_mtime_ns == written
+    assert first.spec.key in path.name and json.loads(path.read_text())["spec"]["seed"] == 0
+    assert first.parameters == [24058, 24058] and set(first.metrics) == {"top1", "top5", "ece", "agreement"}
+    assert first.provenance.versions["torch"] == torch.__version__ and first.provenance.wall_time > 0
+    assert not store.weights_path(first.spec).exists()
+    assert [record.spec for record in store] == [first.spec]
+
+
+def test_stage_1_is_shared_and_differs_from_stage_2(store: Store) -> None:
+    self_taught = run(with_method("tfkd"), store)
+    stage1 = self_taught.spec.stage1()
+    assert stage1 == with_method("ctsl_mkt").stage1()
+    written = store.path(stage1).stat().st_mtime_ns
+    run(with_method("ctsl_mkt"), store)
+    assert store.path(stage1).stat().st_mtime_ns == written
+    # Stage 2 starts afresh: from other initial weights than those that became the frozen copies.
+    one, two = (experiments.initial_peers(spec, 1, 10, "cpu") for spec in (stage1, self_taught.spec))
+    assert not torch.equal(one[0].classifier.weight, two[0].classifier.weight)
+    assert not torch.equal(two[0].classifier.weight, two[1].classifier.weight)
+
+
+def test_start_from_pretrained_weights(store: Store) -> None:
+    objective = METHODS["dml"].model_copy(update={"start": "pretrained"})
+    slow = Recipe(epochs=1, batch_size=30, learning_rate=1e-12, weight_decay=0)
+    spec = TINY.model_copy(update={"objective": objective, "recipe": slow})
+    run(spec, store, keep_weights=True)
+    before, after = store.load_peers(spec.stage1()), store.load_peers(spec)
+    assert torch.allclose(before[0].classifier.weight, after[0].classifier.weight)
+
+
+def test_kept_weights_are_the_trained_ones(store: Store) -> None:
+    record = run(with_method("independent"), store)
+    kept = run(with_method("independent"), store, keep_weights=True)  # a record without weights is run again
+    assert outcome(kept) == outcome(record)
+    data = record.spec.data.load(0)
+    metrics = experiments.evaluate(store.load_peers(record.spec), data.test, data)
+    assert metrics == record.metrics
+
+
+def test_grid_alone_and_in_processes_agree(tmp_path: Path) -> None:
+    specs = grid(TINY, {name: METHODS[name] for name in ("independent", "tfkd")}, seeds=range(2))
+    assert [spec.seed for spec in specs] == [0, 0, 1, 1]
+    alone = run_grid(specs, Store(tmp_path / "alone"))
+    with process_pool(2) as executor:
+        assert executor is not None
+        pooled = run_grid(specs, Store(tmp_path / "pooled"), executor=executor)
+    assert [outcome(a) for a in alone] == [outcome(b) for b in pooled]
+
+
+def test_grid_keeps_what_finished_when_a_run_fails(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = with_method("independent", seed=1)
+    original = experiments.run
+
+    def failing(spec: Spec, *args: object, **kwargs: object):
+        if spec == broken:
+            raise KeyboardInterrupt
+        return original(spec, *args, **kwargs)
+
+    monkeypatch.setattr(experiments, "run", failing)
+    with pytest.raises(KeyboardInterrupt):
+        run_grid([with_method("independent"), broken], store)
+    assert store.load(with_method("independent")) is not None and store.load(broken) is None
+
+
+def test_damaged_and_foreign_files_are_named_and_left_out(store: Store) -> None:
+    good = run(with_method("independent"), store)
+    folder = store.path(good.spec).parent
+    (folder / "damaged.json").write_text(store.path(good.spec).read_text()[:200])
+    (folder / "foreign.json").write_text('{"colour": "blue"}')
+    (folder / "renamed.json").write_text(store.path(good.spec).read_text())
+    with pytest.warns(UserWarning) as caught:
+        assert [record.spec for record in store] == [good.spec]
+    for name in ("damaged", "foreign", "renamed"):
+        assert sum(f"{name}.json" in str(warning.message) for warning in caught) == 1
+
+
+def test_write_atomically_leaves_the_old_file_on_failure(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("old")
+
+    def full_disk(temporary: Path) -> None:
+        temporary.write_text("ne")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, full_disk)
+    assert path.read_text() == "old" and [found.name for found in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_process_pool_wants_a_number() -> None:
+    with pytest.raises(ValueError, match="processes must be 1 or more, got 0"), process_pool(0):
+        pass
+
+
+def test_networks() -> None:
+    for name in ("tiny_cnn", "tiny_resnet"):
+        peer = build_peer(name, 3, 7, seed=0)
+        assert 10_000 < count_parameters(peer) < 100_000
+        for size in (8, 28, 32):
+            output = peer(torch.zeros(2, 3, size, size))
+            assert output.logits.shape == (2, 7) and torch.equal(output.logits, peer.classifier(output.embedding))
+    state = torch.random.get_rng_state()
+    assert torch.equal(
+        build_peer("tiny_cnn", 1, 10, 5).classifier.weight, build_peer("tiny_cnn", 1, 10, 5).classifier.weight
+    )
+    assert torch.equal(torch.random.get_rng_state(), state)
+    with pytest.raises(ValueError, match="registered already"):
+        register("tiny_cnn")(NETWORKS["tiny_cnn"])
+    with pytest.raises(ValueError, match="network must be one of tiny_cnn, tiny_resnet"):
+        build_peer("huge", 1, 10, seed=0)

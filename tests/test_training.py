@@ -1,0 +1,149 @@
+"""The loop: what it changes, what it leaves alone, and that it is the same every time."""
+
+import pytest
+import torch
+
+from ctsl_lib.data import Dataset, Digits
+from ctsl_lib.networks import Peer, build_peer
+from ctsl_lib.objectives import METHODS, Objective
+from ctsl_lib.training import (
+    History,
+    NonFiniteLossError,
+    Recipe,
+    _FrozenLogits,
+    frozen_copy,
+    learning_rate_factor,
+    train,
+)
+
+SHORT = Recipe(epochs=2, batch_size=40, padding=1)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return Digits(n_train=120).load(0)
+
+
+def peers(count: int = 2) -> list[Peer]:
+    return [build_peer("tiny_cnn" if k % 2 == 0 else "tiny_resnet", 1, 10, seed=k) for k in range(count)]
+
+
+def states(group: list[Peer]) -> list[torch.Tensor]:
+    return [value.clone() for peer in group for value in peer.state_dict().values()]
+
+
+def equal(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def go(data: Dataset, objective: Objective, *, seed: int = 0, recipe: Recipe = SHORT, count: int = 2) -> tuple[
+    list[Peer], History
+]:  # fmt: skip
+    group = peers(count)
+    copies = [frozen_copy(peer) for peer in peers(count)] if objective.self > 0 else None
+    return group, train(group, objective, data, recipe, seed, frozen=copies)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_same_seed_same_result_and_global_state_untouched(data: Dataset, method: str) -> None:
+    torch.manual_seed(1)
+    first, history = go(data, METHODS[method])
+    after = torch.rand(1)
+    torch.manual_seed(2)
+    second, again = go(data, METHODS[method])
+    assert equal(states(first), states(second)) and history == again
+    torch.manual_seed(1)
+    assert torch.rand(1) == after
+    assert not equal(states(first), states(go(data, METHODS[method], seed=1)[0]))
+
+
+def test_history_has_every_term_and_epoch(data: Dataset) -> None:
+    _, history = go(data, METHODS["ctsl_mkt"], count=3)
+    assert [set(terms) for terms in history.terms] == [{"ce", "response", "distance", "angle", "self"}] * 3
+    assert all(len(values) == 2 for terms in history.terms for values in terms.values())
+    assert history.evaluated == [1, 2] and [len(curve) for curve in history.accuracy] == [2, 2, 2]
+
+
+def test_training_learns(data: Dataset) -> None:
+    clean = Digits(n_train=400, label_noise=0).load(0)
+    _, history = go(clean, METHODS["dml"], recipe=Recipe(epochs=6, batch_size=32, padding=1))
+    assert min(curve[-1] for curve in history.accuracy) > 80
+
+
+def test_modes_after_training_and_evaluation(data: Dataset) -> None:
+    seen = []
+    group = peers()
+    group[0].register_forward_hook(lambda module, *_: seen.append((module.training, torch.is_grad_enabled())))
+    train(group, METHODS["independent"], data, SHORT, 0)
+    # 3 training steps, then evaluation, then the second epoch in train mode again.
+    training_steps = [mode for mode, grad in seen if grad]
+    assert training_steps == [True] * 6
+    assert {mode for mode, grad in seen if not grad} == {False}
+    assert all(peer.training for peer in group)
+
+
+def test_independent_peers_do_not_touch_one_another(data: Dataset) -> None:
+    together, _ = go(data, METHODS["independent"])
+    alone = peers()[:1]
+    train(alone, METHODS["independent"], data, SHORT, 0)
+    assert equal(states(alone), states(together[:1]))
+
+
+@pytest.mark.parametrize("update", ["simultaneous", "sequential"])
+def test_update_order(data: Dataset, update: str) -> None:
+    # Sequential: the second peer learns from the answers of a first peer that has moved already.
+    objective = METHODS["dml"].model_copy(update={"update": update})
+    one_step = Recipe(epochs=1, batch_size=120, padding=0, learning_rate=0.5)
+    group, _ = go(data, objective, recipe=one_step)
+    reference, _ = go(data, METHODS["dml"], recipe=one_step)
+    # Batch statistics are updated at each forward pass, so compare the classifiers alone.
+    first, second = (torch.equal(group[k].classifier.weight, reference[k].classifier.weight) for k in range(2))
+    assert first and second == (update == "simultaneous")
+
+
+def test_frozen_copies_stay_as_they_are(data: Dataset) -> None:
+    copies = [frozen_copy(peer) for peer in peers()]
+    before = states(copies)
+    train(peers(), METHODS["tfkd"], data, SHORT, 0, frozen=copies)
+    assert equal(states(copies), before) and not any(copy.training for copy in copies)
+
+
+def test_frozen_answers_are_cached_only_without_augmentation(data: Dataset) -> None:
+    copies = [frozen_copy(peer) for peer in peers()]
+    batch = torch.tensor([5, 3, 8])
+    images = data.normalise(data.train.images[batch])
+    cached, fresh = (_FrozenLogits(copies, data, cache=cache)(batch, images) for cache in (True, False))
+    assert cached is not None and fresh is not None
+    for a, b in zip(cached, fresh, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+    blank = _FrozenLogits(copies, data, cache=False)(batch, torch.zeros_like(images))
+    assert blank is not None and not torch.allclose(blank[0], fresh[0])
+
+
+def test_non_finite_loss_names_its_terms(data: Dataset) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"epoch \d+, step \d+: peer 0 ce = "):
+        go(data, METHODS["independent"], recipe=Recipe(epochs=3, batch_size=40, learning_rate=1e30))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": Recipe(batch_size=200)}, "batch_size must be at most the 120 training images, got 200"),
+        ({"peers": []}, "peers must hold 1 or more"),
+        ({"objective": METHODS["tfkd"]}, "2 frozen copies"),
+    ],
+)
+def test_settings_that_do_not_fit(data: Dataset, change: dict, message: str) -> None:
+    given = {"peers": peers(), "objective": METHODS["dml"], "recipe": SHORT} | change
+    with pytest.raises(ValueError, match=message):
+        train(given["peers"], given["objective"], data, given["recipe"], 0)
+
+
+def test_schedules() -> None:
+    steps = Recipe(schedule="steps", drop_at=(0.3, 0.6, 0.8), drop=0.2)
+    shares = [learning_rate_factor(steps, epoch / 200) for epoch in (0, 59, 60, 119, 120, 159, 160, 199)]
+    assert shares == pytest.approx([1, 1, 0.2, 0.2, 0.04, 0.04, 0.008, 0.008])
+    one_cycle = [learning_rate_factor(Recipe(schedule="one_cycle"), share) for share in (0, 0.3, 0.65, 1)]
+    assert one_cycle == pytest.approx([0.04, 1, 0.5, 0], abs=1e-9)
+    cosine = [learning_rate_factor(Recipe(schedule="cosine"), share) for share in (0, 0.5, 1)]
+    assert cosine == pytest.approx([1, 0.5, 0], abs=1e-9)
