@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
+LAB    := $(VENV)/lab
 
-.PHONY: help reproduce test lint unit notebooks-test lab clean
+.PHONY: help reproduce test lint unit notebooks-test notebooks lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -12,6 +13,13 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+$(LAB): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab]'
+	touch $@
+
+reproduce: $(READY)  ## set up if needed; compare the methods, run the ablation and all notebooks, write the report
+	$(BIN)/ctsl reproduce
 
 test: lint unit  ## set up if needed; ruff, mypy, unit and property tests, all notebooks
 
@@ -22,6 +30,16 @@ lint: $(READY)  ## ruff and mypy
 
 unit: $(READY)  ## unit and property tests
 	$(BIN)/python -m pytest
+
+notebooks-test: $(READY)  ## run all notebooks from scratch; a cell that fails, or prints other than marked, fails
+	records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && CTSL_PROGRESS=0 CTSL_RECORDS="$$records" \
+	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+
+notebooks: $(READY)  ## execute the notebooks in place, as they are committed
+	$(BIN)/ctsl notebooks --out notebooks
+
+lab: $(LAB)  ## open JupyterLab
+	$(BIN)/jupyter lab notebooks
 
 clean:  ## remove everything that the kit made (records of the built-in data, figures, results)
 	rm -rf results figures data/records/digits

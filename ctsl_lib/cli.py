@@ -31,8 +31,9 @@ Processes = Annotated[int | None, typer.Option(min=1, help="Worker processes. [d
 @app.command()
 def reproduce(
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds: 0, 1, ...")] = 10,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Epochs, to try it out. [default: the profile's]")
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Another value for a field of the recipe."),
     ] = None,
     notebooks: Annotated[bool, typer.Option(help="Execute the notebooks as well.")] = True,
     processes: Processes = None,
@@ -46,7 +47,7 @@ def reproduce(
     Finished runs and notebooks are kept: after Ctrl-C, or a second time, only what is missing is done.
     """
     started = time.perf_counter()
-    recipe = QUICK.recipe if epochs is None else QUICK.recipe.model_copy(update={"epochs": epochs})
+    [recipe] = _with_fields(parse_assignments(set_ or []), QUICK.recipe)
     evidence = gather(seeds, processes, base=QUICK.model_copy(update={"recipe": recipe}))
     times = _run_notebooks(find_notebooks(), {}, out / "notebooks", again=False) if notebooks else {}
     report = write_report(evidence, out, figures, times)

@@ -21,7 +21,7 @@ import torchvision
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from tqdm.auto import tqdm
 
-from ctsl_lib import __version__
+from ctsl_lib import ROOT, __version__
 from ctsl_lib.data import DataSpec, Digits
 from ctsl_lib.evaluation import evaluate
 from ctsl_lib.networks import Peer, build_peer, check_network, count_parameters
@@ -92,7 +92,7 @@ class Store:
     """A folder of records, one JSON file for each spec, under the data set's name and the spec's key."""
 
     def __init__(self, root: Path | str | None = None) -> None:
-        self.root = Path(root if root is not None else os.environ.get("CTSL_RECORDS", "data/records"))
+        self.root = Path(root if root is not None else os.environ.get("CTSL_RECORDS", ROOT / "data" / "records"))
 
     def path(self, spec: Spec) -> Path:
         """Where the record of `spec` belongs."""

@@ -12,6 +12,7 @@ from IPython.display import Image, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ctsl_lib import ROOT
 from ctsl_lib.experiments import Record
 from ctsl_lib.tables import mean_interval, pivot
 
@@ -60,7 +61,7 @@ def look(position: int) -> dict[str, object]:
     return {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": LINES[i]}
 
 
-def save(figure: Figure, name: str, folder: Path | str = "figures") -> Path:
+def save(figure: Figure, name: str, folder: Path | str = ROOT / "figures") -> Path:
     """Write a figure as PNG under its name; returns the path."""
     path = Path(folder) / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,9 @@ import papermill
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+from ctsl_lib import ROOT
+
+NOTEBOOKS = ROOT / "notebooks"
 CELL_TIMEOUT = 1800
 
 

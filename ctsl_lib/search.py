@@ -38,7 +38,7 @@ def weights(base: Spec) -> dict[str, Spec]:
         rows[f"response={response:g}"] = {"response": response}
     for distance in (1, 2.5, 5, 10, 25):
         rows[f"distance={distance:g} angle={2 * distance:g}"] = {"distance": distance, "angle": 2 * distance}
-    for gamma, t in product((0.5, 1, 2, 4), (1, 4)):
+    for gamma, t in product((0.5, 1, 2, 4, 8), (1, 4)):
         rows[f"self={gamma:g} temperature={t:g}"] = {"self": gamma, "temperature": t}
     return {
         name: base.model_copy(update={"objective": Objective.model_validate(row)}) for name, row in rows.items()

@@ -1,0 +1,86 @@
+"""The command as a user types it, with very short runs."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ctsl_lib import cli
+
+
+@pytest.fixture
+def ctsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Call `ctsl` with arguments in an empty folder: (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CTSL_RECORDS", str(tmp_path / "records"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["ctsl", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+def test_help_of_every_command(ctsl) -> None:
+    status, top, _ = ctsl("--help")
+    assert status == 0
+    for command in ("reproduce", "run", "table", "search", "notebooks"):
+        assert command in top
+        status, detail, _ = ctsl(command, "--help")
+        assert status == 0 and "Usage" in detail
+
+
+def test_reproduce_writes_everything_and_a_second_call_keeps_it(ctsl, tmp_path: Path) -> None:
+    arguments = ("reproduce", "--seeds", "2", "--set", "epochs=1", "--no-notebooks", "--processes", "1")
+    status, first, error = ctsl(*arguments)
+    assert status == 0, error
+    assert "CTSL-MKT" in first and "results/report.html" in first
+    report = (tmp_path / "results" / "report.html").read_text()
+    assert report.count("<img alt=") == 6 and 'src="http' not in report and 'href="http' not in report
+    pictures = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert pictures == {
+        "ablation",
+        "ablation_effects",
+        "ablation_rows",
+        "comparison",
+        "learning_curves",
+        "method",
+    }
+    methods = pd.read_csv(tmp_path / "results" / "methods.csv", index_col="method")
+    assert list(methods.index) == ["independent", "dml", "rkd", "tfkd", "ctsl_mkt"] and set(methods["n"]) == {2}
+    records = {path: path.stat().st_mtime_ns for path in (tmp_path / "records").glob("*/*.json")}
+    assert len(records) == 8 * 2 + 2
+    _, second, _ = ctsl(*arguments)
+    assert second.split("report")[0] == first.split("report")[0]
+    assert {path: path.stat().st_mtime_ns for path in records} == records
+
+
+def test_run_prints_metrics_and_where_the_record_is(ctsl, tmp_path: Path) -> None:
+    status, output, error = ctsl(
+        "run", "--method", "dml", "--peer", "tiny_cnn", "--peer", "tiny_resnet", "--set", "epochs=1"
+    )
+    assert status == 0, error
+    path = Path(output.split()[-1])
+    assert path.exists() and '"tiny_resnet"' in path.read_text() and "top1" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "--method", "magic"), "method must be one of independent, dml"),
+        (("run", "--method", "dml", "--peer", "huge"), "network must be one of tiny_cnn, tiny_resnet"),
+        (("run", "--method", "dml", "--label-noise", "40"), "label_noise"),
+        (("run", "--method", "dml", "--set", "epoch=3"), "--set takes epochs"),
+        (("run", "--method", "dml", "--set", "epochs=many"), "epochs"),
+        (("table",), "run `ctsl reproduce` first"),
+        (("notebooks", "77"), "NUMBER must be among 00"),
+        (("notebooks", "--profile", "huge"), "profile must be one of quick"),
+        (("notebooks", "00", "-p", "colour=blue"), "has no parameter 'colour'"),
+    ],
+)
+def test_errors_are_one_line_and_a_bad_exit_status(ctsl, arguments: tuple[str, ...], message: str) -> None:
+    status, _, error = ctsl(*arguments)
+    assert status != 0 and message in error
+    assert "Traceback" not in error and len(error.strip().splitlines()) == 1

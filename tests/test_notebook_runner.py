@@ -1,0 +1,104 @@
+"""The strict runner: what papermill lets pass is an error."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from ctsl_lib.notebooks import (
+    NotebookError,
+    check_parameters,
+    declared_parameters,
+    find_notebooks,
+    load_profile,
+    parse_assignments,
+    run_notebook,
+)
+
+PARAMETERS = "epochs: int = 3\nrate: float = 0.1\nflag: bool = True\nseeds: list[int] = [0, 1]"
+
+
+@pytest.fixture
+def make(tmp_path: Path):
+    def build(*sources: str, parameters: str = PARAMETERS) -> Path:
+        cells = [new_markdown_cell("# 00 · A test"), new_code_cell(parameters, metadata={"tags": ["parameters"]})]
+        notebook = new_notebook(cells=cells + [new_code_cell(source) for source in sources])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        path = tmp_path / "00_test.ipynb"
+        nbformat.write(notebook, path)
+        return path
+
+    return build
+
+
+def test_runs_with_parameters_and_leaves_no_traces_of_time(make, tmp_path: Path) -> None:
+    path = make("print(epochs, rate, flag, seeds)")
+    target = tmp_path / "deep" / "out.ipynb"
+    assert run_notebook(path, target, {"epochs": 5, "flag": False}) > 0
+    done = nbformat.read(target, as_version=4)
+    assert done.cells[-1].outputs[0].text == "5 0.1 False [0, 1]\n"
+    assert "papermill" not in target.read_text()
+    before = target.read_bytes()
+    run_notebook(path, target, {"epochs": 5, "flag": False})
+    injected = [cell for cell in nbformat.read(target, as_version=4).cells if "injected-parameters" in str(cell)]
+    assert len(injected) == 1 and len(before) == len(target.read_bytes())
+
+
+def test_parameters_are_checked_against_the_declaration(make) -> None:
+    path = make()
+    assert declared_parameters(path)["seeds"] == (list[int], [0, 1])
+    assert check_parameters(path, {"rate": 1, "epochs": 4}) == {"rate": 1.0, "epochs": 4}
+    for given, message in [
+        ({"epoch": 4}, "has no parameter 'epoch'; it has epochs, rate, flag, seeds"),
+        ({"epochs": 1.5}, "epochs must be int .*got 1.5"),
+        ({"epochs": "many"}, "epochs must be int .*got 'many'"),
+        ({"flag": "false"}, "flag must be bool .*got 'false'"),
+        ({"seeds": ["a"]}, r"seeds must be list\[int\] .*got \['a'\]"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            check_parameters(path, given)
+
+
+def test_assignments_are_read_as_a_person_means_them() -> None:
+    found = parse_assignments(["a=3", "b=1e-3", "c=false", "d=[0, 1e-2]", "e=text", "f=x=y"])
+    assert found == {"a": 3, "b": 0.001, "c": False, "d": [0, 0.01], "e": "text", "f": "x=y"}
+    with pytest.raises(ValueError, match="must read NAME=VALUE, got 'epochs'"):
+        parse_assignments(["epochs"])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("1 / 0", "1 / 0(.|\n)*ZeroDivisionError"),
+        ("import sys; sys.exit(0)", "SystemExit|ended before"),
+        ("import os; os._exit(0)", "did not finish|DeadKernel"),
+    ],
+)
+def test_a_notebook_that_stops_early_is_an_error(make, tmp_path: Path, source: str, message: str) -> None:
+    with pytest.raises(NotebookError, match=message):
+        run_notebook(make(source, "print('the last cell')"), tmp_path / "out.ipynb", {})
+
+
+@pytest.mark.parametrize("parameters", ["epochs = 3", "epochs: int = 3\nprint(epochs)"])
+def test_parameters_need_types(make, parameters: str) -> None:
+    with pytest.raises(NotebookError, match="each parameter must read `name: type = value`"):
+        declared_parameters(make(parameters=parameters))
+
+
+def test_notebooks_are_found_by_number(tmp_path: Path) -> None:
+    for name in ("00_a.ipynb", "03_b.ipynb", "draft.ipynb"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_notebooks(folder=tmp_path)] == ["00_a.ipynb", "03_b.ipynb"]
+    assert [path.name for path in find_notebooks(["3", "00"], tmp_path)] == ["03_b.ipynb", "00_a.ipynb"]
+    with pytest.raises(ValueError, match="NUMBER must be among 00, 03; got 4, x"):
+        find_notebooks(["4", "x"], tmp_path)
+
+
+def test_profiles(tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "fast.yaml").write_text("epochs: 3\nrate: 1e-3\n")
+    assert load_profile("fast", tmp_path) == {"epochs": 3, "rate": 0.001}
+    assert load_profile("quick") == {}
+    with pytest.raises(ValueError, match="profile must be one of fast; got 'slow'"):
+        load_profile("slow", tmp_path)
