@@ -91,11 +91,11 @@ class Digits(BaseModel, frozen=True, extra="forbid"):
         pixels, labels = load_digits(return_X_y=True)
         images = torch.tensor(pixels, dtype=torch.uint8).view(-1, 1, 8, 8)
         targets = torch.tensor(labels, dtype=torch.int64)
-        rest, test = _stratified(torch.arange(len(targets)), targets, size=797, seed=0)
-        rest, validation = _stratified(rest, targets, size=200, seed=derive_seed(seed, "validation"))
+        rest, test = stratified(torch.arange(len(targets)), targets, size=797, seed=0)
+        rest, validation = stratified(rest, targets, size=200, seed=derive_seed(seed, "validation"))
         train = rest
         if self.n_train < len(rest):
-            _, train = _stratified(rest, targets, size=self.n_train, seed=derive_seed(seed, "train"))
+            _, train = stratified(rest, targets, size=self.n_train, seed=derive_seed(seed, "train"))
         noisy = add_label_noise(targets[train], self.label_noise, num_classes=10, seed=seed)
         values = images[train].float()
         return Dataset(
@@ -109,11 +109,7 @@ class Digits(BaseModel, frozen=True, extra="forbid"):
         )
 
 
-DataSpec = Digits
-"""What a spec may name as its data."""
-
-
-def _stratified(indices: Tensor, labels: Tensor, *, size: int, seed: int) -> tuple[Tensor, Tensor]:
+def stratified(indices: Tensor, labels: Tensor, *, size: int, seed: int) -> tuple[Tensor, Tensor]:
     """Split off `size` of the indices with every class in proportion: (the others, those split off)."""
     others, chosen = train_test_split(
         indices.numpy(), test_size=size, stratify=labels[indices].numpy(), random_state=seed % 2**32

@@ -6,28 +6,29 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 import torchvision
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from tqdm.auto import tqdm
 
-from ctsl_lib import ROOT, __version__
-from ctsl_lib.data import DataSpec, Digits
+from ctsl_lib import ROOT, __version__, zoo  # noqa: F401  (the zoo registers its networks)
+from ctsl_lib.checkpoints import Checkpoint
+from ctsl_lib.data import Digits
 from ctsl_lib.evaluation import evaluate
+from ctsl_lib.files import write_atomically
+from ctsl_lib.images import DataSpec
 from ctsl_lib.networks import Peer, build_peer, check_network, count_parameters
 from ctsl_lib.objectives import Objective
 from ctsl_lib.seeds import derive_seed
-from ctsl_lib.training import History, Recipe, frozen_copy, show, train
+from ctsl_lib.training import History, Recipe, frozen_copies, show, train
 
 NUMERICS = 1
 """Raised when the same spec would give other numbers, so that old and new records never mix in one mean."""
@@ -58,9 +59,11 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     def stage1(self) -> "Spec":
         """The pre-training that this run's frozen copies come from: the same peers on the labels alone.
 
-        It does not depend on the method or on its weights, so all methods that need it share it.
+        It does not depend on the method or on its weights, so all methods that need it share it. With a fixed
+        teacher it is the teacher's training.
         """
-        return self.model_copy(update={"objective": Objective(), "stage": 1})
+        peers = self.peers if self.objective.teacher is None else (self.objective.teacher,)
+        return self.model_copy(update={"objective": Objective(), "peers": peers, "stage": 1})
 
 
 class Provenance(BaseModel, frozen=True):
@@ -102,6 +105,10 @@ class Store:
         """Where the trained peers of `spec` belong, if they are kept."""
         return self.path(spec).with_suffix(".pt")
 
+    def checkpoint(self, spec: Spec) -> Checkpoint:
+        """Where a run of `spec` keeps its state until it has a record."""
+        return Checkpoint(self.path(spec).with_suffix(".ckpt"), float(os.environ.get("CTSL_CHECKPOINT", "30")))
+
     def load(self, spec: Spec) -> Record | None:
         """The record of `spec`, or None where there is none that can be used."""
         return self._read(self.path(spec))
@@ -109,7 +116,6 @@ class Store:
     def save(self, record: Record, peers: Sequence[Peer] | None = None) -> None:
         """Write a record, and before it the weights if peers are given: both whole or not at all."""
         path = self.path(record.spec)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if peers is not None:
             states = [{name: value.cpu() for name, value in peer.state_dict().items()} for peer in peers]
             write_atomically(self.weights_path(record.spec), lambda temporary: torch.save(states, temporary))
@@ -149,18 +155,6 @@ class Store:
         return record
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have `write` fill a temporary file beside `path`, then put it in place in one step."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def default_device() -> torch.device:
     """CUDA where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -187,15 +181,18 @@ def run(
     """
     store = store if store is not None else Store()
     keep_weights = keep_weights or spec.stage == 1
+    checkpoint = store.checkpoint(spec)
     found = store.load(spec)
     if found is not None and (not keep_weights or store.weights_path(spec).exists()):
+        checkpoint.clear()
         return found
     device = torch.device(device) if device is not None else default_device()
     pretrained: list[Peer] | None = None
     if spec.objective.needs_frozen:
         run(spec.stage1(), store, device=device, progress=progress)
         pretrained = [peer.to(device) for peer in store.load_peers(spec.stage1())]
-    started = time.perf_counter()
+        if spec.objective.teacher is not None:
+            pretrained = pretrained * len(spec.peers)
     data = spec.data.load(spec.seed).to(device)
     if spec.objective.start == "pretrained" and pretrained is not None:
         peers = [build_peer(n, data.channels, data.num_classes, seed=0).to(device) for n in spec.peers]
@@ -209,8 +206,9 @@ def run(
         data,
         spec.recipe,
         derive_seed(spec.seed, "training", spec.stage),
-        frozen=[frozen_copy(peer) for peer in pretrained] if pretrained is not None else None,
+        frozen=frozen_copies(pretrained) if pretrained is not None else None,
         evaluate_on=spec.evaluate_on,
+        checkpoint=checkpoint,
         progress=progress,
     )
     record = Record(
@@ -218,9 +216,10 @@ def run(
         parameters=[count_parameters(peer) for peer in peers],
         metrics=evaluate(peers, data.split(spec.evaluate_on), data),
         history=history,
-        provenance=provenance(device, time.perf_counter() - started),
+        provenance=provenance(device, checkpoint.seconds),
     )
     store.save(record, peers if keep_weights else None)
+    checkpoint.clear()
     return record
 
 

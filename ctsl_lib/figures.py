@@ -11,6 +11,7 @@ import pandas as pd
 from IPython.display import Image, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ctsl_lib import ROOT
 from ctsl_lib.experiments import Record
@@ -96,6 +97,7 @@ def learning_curves(groups: Mapping[str, Sequence[Record]], axes: Axes | None = 
                     epochs, low, high, color=COLOURS[position % len(COLOURS)], alpha=0.15, linewidth=0
                 )
         axes.set(xlabel="epoch", ylabel="test accuracy (%)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="lower right")
         figure = axes.get_figure()
         assert isinstance(figure, Figure)

@@ -33,6 +33,27 @@ class Peer(nn.Module):
         return PeerOutput(self.classifier(embedding), embedding)
 
 
+def peer_from(network: nn.Module, classifier: str) -> Peer:
+    """Any network whose last layer is linear, as a peer: what enters that layer becomes the embedding.
+
+    Args:
+        network: of torchvision, or your own; it maps images to logits. It is changed in place.
+        classifier: the name of its last layer, such as "fc" or "classifier.6".
+
+    Raises: ValueError where there is no linear layer of that name.
+    """
+    names = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    if classifier not in names:
+        raise ValueError(f"classifier must name a linear layer, one of {', '.join(names)}; got {classifier!r}")
+    last = network.get_submodule(classifier)
+    assert isinstance(last, nn.Linear)
+    parent, _, child = classifier.rpartition(".")
+    setattr(network.get_submodule(parent), child, nn.Identity())
+    peer = Peer(network, last.in_features, last.out_features)
+    peer.classifier = last
+    return peer
+
+
 Builder = Callable[[int, int], Peer]
 NETWORKS: dict[str, Builder] = {}
 """Name -> function of (channels of the images, number of classes) that returns an untrained Peer."""

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import pandas as pd
 import torch.nn.functional as F
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from ctsl_lib.losses import angle_loss, distance_loss, response_loss
@@ -39,6 +39,11 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     """KL from the frozen copy's softened answers (gamma)."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Softens both sides of the self term (t)."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each label that the cross entropy spreads evenly over all classes (Szegedy et al. 2016)."""
+    teacher: str | None = None
+    """What the self term learns from: None for the own frozen copy, or the name of a network that is trained
+    alone, then frozen, and teaches every peer (Hinton et al. 2015)."""
     detach_relations: bool = True
     """True: the other peer's geometry is a fixed target. False: both sides move towards each other."""
     start: Literal["fresh", "pretrained"] = "fresh"
@@ -47,6 +52,12 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     """Multiply the self term by temperature ** 2, as Hinton et al. 2015 do."""
     update: Literal["simultaneous", "sequential"] = "simultaneous"
     """All peers step at once on the same answers, or one after the other on answers made anew."""
+
+    @model_validator(mode="after")
+    def _teacher_is_no_start(self) -> "Objective":
+        if self.teacher is not None and self.start == "pretrained":
+            raise ValueError("start must be 'fresh' with a teacher: there is no own copy to start from")
+        return self
 
     @classmethod
     def from_paper(
@@ -79,9 +90,9 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         unknown = set(terms) - set(TERMS)
         if unknown:
             raise ValueError(f"terms must be among {', '.join(TERMS)}; got {', '.join(sorted(unknown))}")
-        changes: dict[str, float | bool] = dict.fromkeys(terms, 0.0)
+        changes: dict[str, float | bool | None] = dict.fromkeys(terms, 0.0)
         if "self" in terms:
-            changes |= {"temperature": 1.0, "scale_self_by_t2": False}
+            changes |= {"temperature": 1.0, "scale_self_by_t2": False, "teacher": None}
         return self.model_copy(update=changes)
 
     def __call__(
@@ -115,7 +126,9 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
             own, others = outputs[k], [j for j in range(len(outputs)) if j != k]
             found: dict[str, Tensor] = {}
             if self.ce > 0:
-                found["ce"] = self.ce * F.cross_entropy(own.logits.float(), labels)
+                found["ce"] = self.ce * F.cross_entropy(
+                    own.logits.float(), labels, label_smoothing=self.label_smoothing
+                )
             if self.response > 0 and others:
                 found["response"] = self.response * _mean(
                     response_loss(own.logits, targets[j].logits) for j in others
@@ -175,6 +188,17 @@ Each kind of knowledge has the weight that suited it alone on validation images:
 """
 METHODS = methods(FULL)
 ABLATIONS = factorial(FULL)
+
+
+def baselines(teacher: str) -> dict[str, Objective]:
+    """What readers ask for beside the paper's methods: a fixed teacher, and label smoothing.
+
+    The values are the usual ones (Hinton's loss as 0.1 CE + 0.9 t^2 KL with t = 4; smoothing 0.1).
+    """
+    return {
+        "kd": Objective(ce=0.1, self=0.9, temperature=4, scale_self_by_t2=True, teacher=teacher),
+        "label_smoothing": Objective(label_smoothing=0.1),
+    }
 
 
 def objective_table(rows: Mapping[str, Objective]) -> pd.DataFrame:

@@ -135,8 +135,8 @@ def method_diagram(objective: Objective, peers: Sequence[str] = ("peer 1", "peer
                 _arrow(axes, (x, 0.95), (x, y - 0.45), "self knowledge", "-.", offset=(0.15, 0), align="left")
         if objective.ce > 0:
             _box(axes, 6, 4.7, "labels", "#000000")
-            _arrow(axes, (5.1, 4.7), (2.2, 3.1), "cross entropy", "-", offset=(-1.3, 0.35))
-            _arrow(axes, (6.9, 4.7), (9.8, 3.1), "cross entropy", "-", offset=(1.3, 0.35))
+            _arrow(axes, (5.0, 4.25), (2.2, 3.05), "cross entropy", "-", offset=(-1.3, 0.35))
+            _arrow(axes, (7.0, 4.25), (9.8, 3.05), "cross entropy", "-", offset=(1.3, 0.35))
         if objective.response > 0:
             _arrow(axes, (3.7, 2.85), (8.3, 2.85), "response knowledge (KL)", "--", both=True, offset=(0, 0.22))
         if relation:

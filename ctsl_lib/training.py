@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 
+from ctsl_lib.checkpoints import Checkpoint
 from ctsl_lib.data import Augmentation, Dataset, SplitName
 from ctsl_lib.evaluation import accuracies, predict
 from ctsl_lib.networks import Peer
@@ -51,6 +52,18 @@ class History(BaseModel, frozen=True):
     evaluated: list[int]
     """The epochs, counted from 1, that `accuracy` belongs to."""
 
+    def add_terms(self, means: Sequence[dict[str, float]]) -> None:
+        """Append an epoch's mean of every term, for each peer."""
+        for found, curves in zip(means, self.terms, strict=True):
+            for name, mean in found.items():
+                curves.setdefault(name, []).append(mean)
+
+    def add_accuracy(self, epoch: int, values: Sequence[float]) -> None:
+        """Append the accuracy of each peer after this epoch."""
+        self.evaluated.append(epoch)
+        for curve, value in zip(self.accuracy, values, strict=True):
+            curve.append(value)
+
 
 class NonFiniteLossError(RuntimeError):
     """Training has left the numbers: a term became NaN or infinite."""
@@ -65,6 +78,7 @@ def train(
     *,
     frozen: Sequence[Peer] | None = None,
     evaluate_on: SplitName = "test",
+    checkpoint: Checkpoint | None = None,
     progress: bool | None = None,
 ) -> History:
     """Train the peers together, in place, on the device that they are on.
@@ -77,6 +91,7 @@ def train(
         seed: fixes the order of images, augmentation and dropout.
         frozen: a trained copy for every peer, for the self term; never changed.
         evaluate_on: the split for the accuracy curve; choose settings on "validation" only.
+        checkpoint: where to keep the state between epochs, and to go on from if there is one.
         progress: show a bar; by default unless the environment variable CTSL_PROGRESS is 0.
 
     Returns: the history. Raises: ValueError on settings that do not fit, NonFiniteLossError.
@@ -97,22 +112,37 @@ def train(
     )
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(recipe, step / (recipe.epochs * steps)))
     frozen_logits = _FrozenLogits(frozen, data, cache=recipe.padding == 0 and not recipe.mirror)
-    terms: list[dict[str, list[float]]] = [{} for _ in peers]
-    accuracy: list[list[float]] = [[] for _ in peers]
-    evaluated = []
+    history = History(terms=[{} for _ in peers], accuracy=[[] for _ in peers], evaluated=[])
+    saved = checkpoint.load() if checkpoint is not None else None
+    if saved is not None:
+        for peer, state in zip(peers, saved["peers"], strict=True):
+            peer.load_state_dict(state)
+        optimizer.load_state_dict(saved["optimizer"])
+        scheduler.load_state_dict(saved["scheduler"])
+        history = History.model_validate(saved["history"])
+    first = 0 if saved is None else int(saved["epoch"])
 
+    epochs = range(first, recipe.epochs)
+    bar = tqdm(
+        epochs, desc="training", unit="epoch", initial=first, total=recipe.epochs, disable=not show(progress)
+    )
     with torch.random.fork_rng():
-        for epoch in tqdm(range(recipe.epochs), desc="training", unit="epoch", disable=not show(progress)):
+        for epoch in bar:
             torch.manual_seed(derive_seed(seed, "dropout", epoch))
             batches = _Batches(data, recipe, seed, epoch, frozen_logits)
-            for means, curves in zip(_epoch(peers, objective, batches, optimizer, scheduler), terms, strict=True):
-                for name, mean in means.items():
-                    curves.setdefault(name, []).append(mean)
+            history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
             if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
-                evaluated.append(epoch + 1)
-                for curve, value in zip(accuracy, accuracies(peers, data.split(evaluate_on), data), strict=True):
-                    curve.append(value)
-    return History(terms=terms, accuracy=accuracy, evaluated=evaluated)
+                history.add_accuracy(epoch + 1, accuracies(peers, data.split(evaluate_on), data))
+            if checkpoint is not None:
+                state = {
+                    "epoch": epoch + 1,
+                    "peers": [peer.state_dict() for peer in peers],
+                    "optimizer": optimizer.state_dict(),
+                    "scheduler": scheduler.state_dict(),
+                    "history": history.model_dump(),
+                }
+                checkpoint.end_of_epoch(state, epoch + 1, recipe.epochs)
+    return history
 
 
 def _epoch(
@@ -181,18 +211,23 @@ class _FrozenLogits:
     """Answers of the frozen copies to a batch; computed once for all where images are never changed."""
 
     def __init__(self, frozen: Sequence[Peer] | None, data: Dataset, cache: bool) -> None:
-        self.frozen = [peer.eval() for peer in frozen] if frozen is not None else None
+        self.frozen = list(dict.fromkeys(frozen or ()))  # one teacher of several peers answers once
+        self.index = [self.frozen.index(copy) for copy in frozen or ()]
         self.all_logits: list[Tensor] | None = None
-        if self.frozen is not None and cache:
-            self.all_logits = [predict(peer, data.train.images, data).logits for peer in self.frozen]
+        if cache:
+            self.all_logits = [predict(copy, data.train.images, data).logits for copy in self.frozen]
+        for copy in self.frozen:
+            copy.eval()
 
     @torch.no_grad()
     def __call__(self, batch: Tensor, images: Tensor) -> list[Tensor] | None:
-        if self.frozen is None:
+        if not self.frozen:
             return None
         if self.all_logits is not None:
-            return [logits[batch] for logits in self.all_logits]
-        return [peer(images).logits for peer in self.frozen]
+            answers = [logits[batch] for logits in self.all_logits]
+        else:
+            answers = [copy(images).logits for copy in self.frozen]
+        return [answers[i] for i in self.index]
 
 
 def _check_finite(total: Tensor, losses: dict[int, dict[str, Tensor]], epoch: int, step: int) -> None:
@@ -211,3 +246,9 @@ def show(progress: bool | None) -> bool:
 def frozen_copy(peer: Peer) -> Peer:
     """A copy of a peer that no longer learns: in evaluation mode, without gradients."""
     return deepcopy(peer).eval().requires_grad_(False)
+
+
+def frozen_copies(peers: Sequence[Peer]) -> list[Peer]:
+    """A frozen copy of each; a teacher that stands for several peers is copied, and will answer, only once."""
+    copies = {id(peer): frozen_copy(peer) for peer in peers}
+    return [copies[id(peer)] for peer in peers]

@@ -70,7 +70,7 @@ def test_run_prints_metrics_and_where_the_record_is(ctsl, tmp_path: Path) -> Non
     ("arguments", "message"),
     [
         (("run", "--method", "magic"), "method must be one of independent, dml"),
-        (("run", "--method", "dml", "--peer", "huge"), "network must be one of tiny_cnn, tiny_resnet"),
+        (("run", "--method", "dml", "--peer", "huge"), "network must be one of alexnet, mobilenetv2"),
         (("run", "--method", "dml", "--label-noise", "40"), "label_noise"),
         (("run", "--method", "dml", "--set", "epoch=3"), "--set takes epochs"),
         (("run", "--method", "dml", "--set", "epochs=many"), "epochs"),

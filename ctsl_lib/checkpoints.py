@@ -1,0 +1,75 @@
+"""The state of a run between two epochs, on disk, so that a killed run goes on where it was."""
+
+import json
+import os
+import pickle
+import socket
+import time
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctsl_lib.files import write_atomically
+
+
+class Checkpoint:
+    """Keeps a run's state at `path`, and beside it a note for `ctsl status` of who works on it and how far it is.
+
+    All random numbers of an epoch follow from the seed and the epoch's number (see `seeds`), so the state of the
+    networks and the optimiser is everything: a run that goes on from here ends bit for bit like one undisturbed.
+    """
+
+    def __init__(self, path: Path, every: float = 30.0) -> None:
+        """Save at the first end of an epoch that comes `every` seconds after the last save."""
+        self.path, self.every = path, every
+        self.note_path = path.with_suffix(".running")
+        self._seconds_before = 0.0
+        self._started = self._saved = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work that went into the run so far, over all its parts."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, or None where there is none; a damaged one is named in a warning and left out."""
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            self._seconds_before = float(state["seconds"])
+        except FileNotFoundError:
+            return None
+        except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, OSError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            warnings.warn(f"{self.path} is damaged; the run starts again ({reason})", stacklevel=2)
+            return None
+        return state
+
+    def end_of_epoch(self, state: dict[str, Any], done: int, epochs: int) -> None:
+        """Note that `done` of `epochs` are done, and save `state` if it is time to."""
+        self.note(done, epochs)
+        if time.monotonic() - self._saved >= self.every and done < epochs:
+            state = _on_cpu(state) | {"seconds": self.seconds}
+            write_atomically(self.path, lambda temporary: torch.save(state, temporary))
+            self._saved = time.monotonic()
+
+    def note(self, done: int, epochs: int) -> None:
+        """Say that this process works on the run, and how far it is."""
+        facts = {"host": socket.gethostname(), "pid": os.getpid(), "epoch": done, "epochs": epochs}
+        write_atomically(self.note_path, lambda temporary: temporary.write_text(json.dumps(facts)))
+
+    def clear(self) -> None:
+        """Remove state and note: the run has its record."""
+        self.path.unlink(missing_ok=True)
+        self.note_path.unlink(missing_ok=True)
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    return [_on_cpu(item) for item in value] if isinstance(value, list) else value

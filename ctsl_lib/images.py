@@ -1,0 +1,200 @@
+"""Real image sets as data of a spec: decoded once into a cache, then mapped into memory."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from ctsl_lib import ROOT
+from ctsl_lib.data import Dataset, Digits, Split, add_label_noise, stratified
+from ctsl_lib.seeds import derive_seed
+from ctsl_lib.sources import Arrays, DataError, check, data_root, find, read_class_folders
+
+DIGESTS = {"cifar10": "ecaa97ed548ce24ccaea80fc0220b19a", "cifar100": "75ebce90e558059c26e40f4775405a8d"}
+"""What `digest` must give for the published data sets that we could read ourselves."""
+
+
+class Images(BaseModel, frozen=True, extra="forbid"):
+    """A published data set of real images; where it is looked for, see `ctsl data`."""
+
+    name: Literal["cifar10", "cifar100", "tiny_imagenet", "fashion_mnist"]
+    n_train: int | None = Field(default=None, ge=20)
+    """Number of training images, every class in proportion; None for all that validation leaves."""
+    n_validation: int = Field(default=0, ge=0)
+    """Training images set apart to choose settings on."""
+    label_noise: float = Field(default=0, ge=0, lt=1)
+    """Share of training images that carry a random label."""
+
+    def load(self, seed: int) -> Dataset:
+        """The data set; which images train and validate, and which labels are wrong, follows from `seed`."""
+        path, read = find(self.name)
+        return self._dataset(
+            cached(path, lambda: check(self.name, read()), expected=DIGESTS.get(self.name)), seed
+        )
+
+    def _dataset(self, source: "Cached", seed: int) -> Dataset:
+        arrays = source.arrays
+        labels = torch.from_numpy(arrays.train_labels)
+        train, validation = torch.arange(len(labels)), torch.empty(0, dtype=torch.int64)
+        if self.n_validation + (self.n_train or 1) > len(labels):
+            raise DataError(
+                f"n_train and n_validation must be at most the {len(labels)} training images together, "
+                f"got {self.n_train} and {self.n_validation}"
+            )
+        if self.n_validation:
+            train, validation = stratified(
+                train, labels, size=self.n_validation, seed=derive_seed(seed, "validation")
+            )
+        if self.n_train is not None and self.n_train < len(train):
+            _, train = stratified(train, labels, size=self.n_train, seed=derive_seed(seed, "train"))
+        names = arrays.class_names
+        noisy = add_label_noise(labels[train], self.label_noise, num_classes=len(names), seed=seed)
+        images, test = torch.from_numpy(arrays.train_images), torch.from_numpy(arrays.test_images)
+        test_labels = torch.from_numpy(arrays.test_labels)
+        return Dataset(
+            name=self.name,
+            train=Split(_rows(images, train), noisy, labels[train]),
+            validation=Split(_rows(images, validation), labels[validation], labels[validation]),
+            test=Split(test, test_labels, test_labels),
+            class_names=names,
+            mean=source.mean,
+            std=source.std,
+        )
+
+
+class ImageFolder(Images, frozen=True, extra="forbid"):
+    """Your own images: a folder or zip with train/<class>/* and test/<class>/*."""
+
+    name: Literal["folder"] = "folder"  # type: ignore[assignment]
+    path: str
+    """Folder or zip; a relative path is looked for in the data folder."""
+    size: int | None = Field(default=None, ge=8)
+    """Shorten each image's smaller side to this and crop its middle; None where all have one size."""
+
+    def load(self, seed: int) -> Dataset:
+        """The data set; see `Images.load`."""
+        path = data_root() / self.path
+        if not path.exists():
+            raise DataError(f"path must be a folder or zip of class folders; {path} does not exist")
+        return self._dataset(cached(path, lambda: read_class_folders(path, self.size), self.size), seed)
+
+
+DataSpec = Annotated[Digits | Images | ImageFolder, Field(discriminator="name")]
+"""What a spec may name as its data."""
+
+
+def _rows(images: Tensor, chosen: Tensor) -> Tensor:
+    """Those rows; the memory-mapped whole where all are chosen, which costs no memory."""
+    return images if len(chosen) == len(images) else images[chosen]
+
+
+class Cached:
+    """A decoded data set in the cache, mapped into memory, with the statistics of its training images."""
+
+    def __init__(self, folder: Path) -> None:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        # Copy-on-write: nobody writes, and PyTorch warns of arrays that cannot be written.
+        first, second, third, fourth = (
+            np.load(folder / f"{part}.npy", mmap_mode="c") for part in Arrays._fields[:4]
+        )
+        self.arrays = Arrays(first, second, third, fourth, tuple(about["class_names"]))
+        self.mean, self.std = tuple(about["mean"]), tuple(about["std"])
+        self.digest: str = about["digest"]
+
+
+def cache_root() -> Path:
+    """Where decoded data sets are kept: what CTSL_CACHE says, else data/cache in the kit."""
+    return Path(os.environ.get("CTSL_CACHE", ROOT / "data" / "cache"))
+
+
+def cached(
+    path: Path, read: Callable[[], Arrays], variant: int | None = None, expected: str | None = None
+) -> Cached:
+    """The decoded images of the source at `path`, read only if the cache does not hold them yet.
+
+    An entry appears whole or not at all: two processes may build it at once, and the first one wins.
+    Images are put in an order of their own (by class, then by content), so that an archive and a tree of class
+    folders with the same images give the same data set, hence the same results.
+    """
+    folder = cache_root() / f"{path.name.split('.')[0]}-{identity(path, variant)}"
+    if not folder.exists():
+        arrays = in_own_order(read())
+        found = digest(arrays)
+        if expected is not None and found != expected:
+            raise DataError(f"{path} is readable but does not hold the published images: digest {found}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            _write(temporary, arrays, found)
+            temporary.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process has built it meanwhile
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return Cached(folder)
+
+
+def identity(path: Path, variant: int | None = None) -> str:
+    """A hash that changes when the source changes: paths, sizes and times of its files."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path} is empty")
+    facts = [(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr((str(path.resolve()), facts, variant)).encode()).hexdigest()[:16]
+
+
+def in_own_order(arrays: Arrays) -> Arrays:
+    """The same images sorted by class and then by content."""
+
+    def order(images: np.ndarray, labels: np.ndarray) -> list[int]:
+        content = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
+        return sorted(range(len(labels)), key=lambda i: (labels[i], content[i]))
+
+    train = order(arrays.train_images, arrays.train_labels)
+    test = order(arrays.test_images, arrays.test_labels)
+    return Arrays(
+        arrays.train_images[train], arrays.train_labels[train],
+        arrays.test_images[test], arrays.test_labels[test], arrays.class_names,
+    )  # fmt: skip
+
+
+def digest(arrays: Arrays) -> str:
+    """A hash of all images and labels in their order; class names may be spelt differently."""
+    found = hashlib.sha256()
+    for part in arrays[:4]:
+        found.update(np.ascontiguousarray(part).data)
+    return found.hexdigest()[:32]
+
+
+def _write(folder: Path, arrays: Arrays, found: str) -> None:
+    for name, part in zip(Arrays._fields, arrays[:4], strict=False):
+        np.save(folder / f"{name}.npy", part)
+    mean, std = _statistics(arrays.train_images)
+    about = {
+        "class_names": arrays.class_names,
+        "mean": mean.tolist(),
+        "std": std.tolist(),
+        "digest": found,
+    }
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def _statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, exactly, a block of images at a time."""
+    counts = np.zeros((images.shape[1], 256), dtype=np.int64)
+    for start in range(0, len(images), 1024):
+        for channel, row in enumerate(counts):
+            row += np.bincount(images[start : start + 1024, channel].ravel(), minlength=256)
+    share, values = counts / counts[0].sum(), np.arange(256)
+    mean = share @ values
+    return mean, np.sqrt(share @ values**2 - mean**2)

@@ -1,0 +1,124 @@
+"""A run that dies at any moment goes on to the result of one that was left alone, bit for bit."""
+
+import multiprocessing
+import os
+import random
+import resource
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ctsl_lib.checkpoints import Checkpoint
+from ctsl_lib.data import Digits
+from ctsl_lib.experiments import Record, Spec, Store, run
+from ctsl_lib.objectives import METHODS
+from ctsl_lib.training import Recipe
+
+SPEC = Spec(
+    data=Digits(n_train=60), objective=METHODS["ctsl_mkt"], recipe=Recipe(epochs=12, batch_size=30, mirror=True)
+)
+
+
+def work(folder: str) -> None:
+    """One attempt, in a process of its own; the state is saved after every epoch."""
+    torch.set_num_threads(1)
+    os.environ |= {"CTSL_CHECKPOINT": "0", "CTSL_PROGRESS": "0"}
+    run(SPEC, Store(folder), keep_weights=True, progress=False)
+
+
+def work_with_a_full_disk(folder: str) -> None:
+    """The same, but no file may be longer than 100 kB, as if the disk were full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    work(folder)
+
+
+def start(target, folder: Path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ctsl_lib.experiments"])
+    process = context.Process(target=target, args=(str(folder),))
+    process.start()
+    return process
+
+
+def outcome(store: Store) -> tuple[str, list[torch.Tensor]]:
+    record = store.load(SPEC)
+    assert isinstance(record, Record)
+    weights = [value for peer in store.load_peers(SPEC) for value in peer.state_dict().values()]
+    return record.model_dump_json(exclude={"provenance"}), weights
+
+
+def assert_same(found: Store, reference: Store) -> None:
+    (record, weights), (expected, expected_weights) = outcome(found), outcome(reference)
+    assert record == expected
+    assert all(torch.equal(a, b) for a, b in zip(weights, expected_weights, strict=True))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, float]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    start(work, folder / "warm-up").join()  # the server loads the library once
+    begun = time.monotonic()
+    start(work, folder / "records").join()
+    return Store(folder / "records"), time.monotonic() - begun
+
+
+def test_kill_9_at_20_random_moments(undisturbed: tuple[Store, float], tmp_path: Path) -> None:
+    reference, seconds = undisturbed
+    moments, kills, finished, resumed = random.Random(0), 0, 0, 0
+    store = Store(tmp_path / "0")
+    while kills < 20:
+        resumed += store.checkpoint(SPEC).path.exists() or store.checkpoint(SPEC.stage1()).path.exists()
+        process = start(work, store.root)
+        process.join(moments.uniform(0, 0.7 * seconds))
+        if process.is_alive():
+            process.kill()
+            kills += 1
+        process.join()
+        if store.load(SPEC) is not None:
+            assert_same(store, reference)
+            finished += 1
+            store = Store(tmp_path / str(finished))
+    process = start(work, store.root)
+    process.join()
+    assert process.exitcode == 0 and resumed >= 5  # else the moments were not spread over the run
+    assert_same(store, reference)
+    leftovers = [path.name for path in store.root.rglob("*") if path.suffix in (".ckpt", ".running")]
+    assert leftovers == []
+
+
+def test_full_disk_loses_no_finished_work(undisturbed: tuple[Store, float], tmp_path: Path) -> None:
+    reference, _ = undisturbed
+    store = Store(tmp_path / "records")
+    process = start(work_with_a_full_disk, store.root)
+    process.join()
+    assert process.exitcode != 0 and store.load(SPEC) is None
+    assert not list(store.root.rglob("*.tmp"))
+    start(work, store.root).join()
+    assert_same(store, reference)
+
+
+def test_a_damaged_checkpoint_is_named_and_left_out(
+    undisturbed: tuple[Store, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, _ = undisturbed
+    monkeypatch.setenv("CTSL_CHECKPOINT", "0")
+    store = Store(tmp_path / "records")
+    checkpoint = store.checkpoint(SPEC)
+    checkpoint.note(3, 12)
+    checkpoint.path.write_bytes(b"not a checkpoint")
+    with pytest.warns(UserWarning, match=r"\.ckpt is damaged; the run starts again"):
+        run(SPEC, store, keep_weights=True)
+    assert_same(store, reference)
+
+
+def test_checkpoint_counts_the_seconds_of_all_parts(tmp_path: Path) -> None:
+    first = Checkpoint(tmp_path / "run.ckpt", every=0)
+    first.end_of_epoch({"epoch": 1, "peers": [{"w": torch.ones(2)}]}, 1, 3)
+    again = Checkpoint(tmp_path / "run.ckpt", every=0)
+    state = again.load()
+    assert state is not None and state["epoch"] == 1 and torch.equal(state["peers"][0]["w"], torch.ones(2))
+    assert again.seconds >= state["seconds"] > 0
+    again.clear()
+    assert list(tmp_path.iterdir()) == [] and again.load() is None
