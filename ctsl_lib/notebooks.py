@@ -6,17 +6,25 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import nbformat
 import papermill
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ctsl_lib import ROOT
+from ctsl_lib.data import Digits
+from ctsl_lib.experiments import Spec
+from ctsl_lib.images import Images
+from ctsl_lib.objectives import Objective
+from ctsl_lib.training import Recipe, show
 
 NOTEBOOKS = ROOT / "notebooks"
-CELL_TIMEOUT = 1800
+SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Images, Digits, Objective, Spec)
+"""Where the range of a parameter is stated, once."""
+CELL_TIMEOUT = 24 * 3600
+"""Seconds; a cell may train a table of large networks. `ctsl notebooks --cell-timeout` changes it."""
 
 
 class NotebookError(RuntimeError):
@@ -53,7 +61,10 @@ def declared_parameters(path: Path) -> dict[str, tuple[Any, Any]]:
 
 
 def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given parameters as the types that the notebook declares; ValueError on unknown or unfit ones."""
+    """The given parameters as the types that the notebook declares; ValueError on unknown or unfit ones.
+
+    A parameter named like a field of a spec (epochs, label_noise, ...) must be in that field's range as well.
+    """
     declared = declared_parameters(path)
     checked = {}
     for name, value in given.items():
@@ -63,6 +74,11 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         kind = declared[name][0]
         try:
             checked[name] = TypeAdapter(kind).validate_python(value, strict=kind is bool)
+            for model in SPECIFIED:
+                field = model.model_fields.get(name)
+                if field is not None:
+                    ranged: Any = Annotated[field.annotation, *field.metadata]
+                    TypeAdapter(ranged).validate_python(checked[name])
         except ValidationError as error:
             wanted = getattr(kind, "__name__", kind) if not hasattr(kind, "__args__") else kind
             reason = error.errors()[0]["msg"]
@@ -93,6 +109,12 @@ def _number_or(value: Any) -> Any:
     return value
 
 
+def profile_for(path: Path, profile: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a profile that this notebook has parameters for; one profile serves several notebooks."""
+    declared = declared_parameters(path)
+    return {name: value for name, value in profile.items() if name in declared}
+
+
 def load_profile(name: str, folder: Path = NOTEBOOKS) -> dict[str, Any]:
     """Parameters of a profile, from notebooks/profiles/NAME.yaml."""
     path = folder / "profiles" / f"{name}.yaml"
@@ -103,7 +125,9 @@ def load_profile(name: str, folder: Path = NOTEBOOKS) -> dict[str, Any]:
     return {key: _number_or(value) for key, value in values.items()}
 
 
-def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any]) -> float:
+def run_notebook(
+    source: Path, target: Path, parameters: Mapping[str, Any], *, cell_timeout: int = CELL_TIMEOUT
+) -> float:
     """Execute `source` with parameters and write it, outputs and all, to `target`; returns seconds.
 
     It runs in the folder that the caller is in, so that records and figures are found from the kit's root.
@@ -111,15 +135,17 @@ def run_notebook(source: Path, target: Path, parameters: Mapping[str, Any]) -> f
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
+    checked = check_parameters(source, parameters)
+    bar = {"desc": source.stem, "leave": False} if show(None) else False
     with _environment(CTSL_PROGRESS="0", PYTHONWARNINGS="default"):
         try:
             papermill.execute_notebook(
                 str(source),
                 str(target),
-                parameters=check_parameters(source, parameters),
-                progress_bar=False,
+                parameters=checked,
+                progress_bar=bar,
                 log_output=False,
-                execution_timeout=CELL_TIMEOUT,
+                execution_timeout=cell_timeout,
                 start_timeout=120,
             )
         except papermill.PapermillExecutionError as error:

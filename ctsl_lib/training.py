@@ -23,18 +23,18 @@ from ctsl_lib.seeds import derive_seed, generator
 class Recipe(BaseModel, frozen=True, extra="forbid"):
     """How to train: optimiser, schedule, epochs, batches, augmentation."""
 
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=12, ge=1)
     batch_size: int = Field(default=32, ge=3)
     """Images a step; the last, incomplete batch of an epoch is left out."""
     learning_rate: float = Field(default=0.05, gt=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-3, ge=0, allow_inf_nan=False)
+    weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
     schedule: Literal["one_cycle", "cosine", "steps"] = "one_cycle"
     """one_cycle: up over the first 30 %, then down a cosine. cosine: down. steps: times `drop` at `drop_at`."""
     drop_at: tuple[float, ...] = (0.3, 0.6, 0.8)
     """For `steps`: where to lower the rate, as shares of the training (0.3, 0.6, 0.8 of 200: 60, 120, 160)."""
     drop: float = Field(default=0.2, gt=0, lt=1)
-    padding: int = Field(default=2, ge=0)
+    padding: int = Field(default=1, ge=0)
     """Random shift of each image by up to this many pixels; 0 for none."""
     mirror: bool = False
     """Random left-right flip of each image."""
