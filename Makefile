@@ -21,7 +21,7 @@ $(LAB): $(READY)
 reproduce: $(READY)  ## set up if needed; compare the methods, run the ablation and all notebooks, write the report
 	$(BIN)/ctsl reproduce
 
-test: lint unit  ## set up if needed; ruff, mypy, unit and property tests, all notebooks
+test: lint unit notebooks-test  ## set up if needed; ruff, mypy, unit and property tests, all notebooks
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from ctsl_lib.files import write_atomically
 
+STALE = 3600.0
+"""Seconds without a sign of life after which a run on another machine counts as stopped."""
+
 
 class Checkpoint:
     """Keeps a run's state at `path`, and beside it a note for `ctsl status` of who works on it and how far it is.
@@ -61,10 +64,31 @@ class Checkpoint:
         facts = {"host": socket.gethostname(), "pid": os.getpid(), "epoch": done, "epochs": epochs}
         write_atomically(self.note_path, lambda temporary: temporary.write_text(json.dumps(facts)))
 
+    def state(self) -> str:
+        """What a run without a record is: running with its epoch, stopped after an epoch, or missing."""
+        try:
+            note = json.loads(self.note_path.read_text(encoding="utf-8"))
+            progress = f"{note['epoch']} of {note['epochs']}"
+            here = note["host"] == socket.gethostname()
+            running = _alive(int(note["pid"])) if here else time.time() - self.note_path.stat().st_mtime < STALE
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return "stopped" if self.path.exists() else "missing"
+        return f"running: epoch {progress}" if running else f"stopped after epoch {progress}"
+
     def clear(self) -> None:
         """Remove state and note: the run has its record."""
         self.path.unlink(missing_ok=True)
         self.note_path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _on_cpu(value: Any) -> Any:

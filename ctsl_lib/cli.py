@@ -1,6 +1,9 @@
 """The command `ctsl`: reproduce, run, table, notebooks."""
 
 import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,13 +11,25 @@ import pandas as pd
 import typer
 from pydantic import BaseModel, ValidationError
 
+from ctsl_lib import cli_tables
+from ctsl_lib.cli_tables import Processes, Profile, plan_of
 from ctsl_lib.data import Digits
 from ctsl_lib.experiments import Spec, Store, process_pool, run
 from ctsl_lib.networks import NETWORKS
-from ctsl_lib.notebooks import NotebookError, find_notebooks, load_profile, parse_assignments, run_notebook
+from ctsl_lib.notebooks import (
+    CELL_TIMEOUT,
+    NotebookError,
+    check_parameters,
+    declared_parameters,
+    find_notebooks,
+    load_profile,
+    parse_assignments,
+    profile_for,
+    run_notebook,
+)
 from ctsl_lib.objectives import ABLATIONS, METHODS
 from ctsl_lib.reproduce import QUICK, gather, method_rows, with_labels, write_report
-from ctsl_lib.search import SEARCHES
+from ctsl_lib.search import SEARCH_SEEDS, SEARCHES
 from ctsl_lib.search import search as run_search
 from ctsl_lib.tables import frame_of, readable, summary
 from ctsl_lib.training import NonFiniteLossError
@@ -25,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="The runnable paper: collaborative teacher-student learning via multiple knowledge transfer (CTSL-MKT).",
 )
-Processes = Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: one for each core]")]
+app.add_typer(cli_tables.app)
 
 
 @app.command()
@@ -49,7 +64,8 @@ def reproduce(
     started = time.perf_counter()
     [recipe] = _with_fields(parse_assignments(set_ or []), QUICK.recipe)
     evidence = gather(seeds, processes, base=QUICK.model_copy(update={"recipe": recipe}))
-    times = _run_notebooks(find_notebooks(), {}, out / "notebooks", again=False) if notebooks else {}
+    paths = find_notebooks() if notebooks else []
+    times = _run_notebooks({path: {} for path in paths}, out / "notebooks", again=False)
     report = write_report(evidence, out, figures, times)
     typer.echo(f"\nTest accuracy on the noisy digits, {seeds} seeds:\n")
     typer.echo(_text(readable(summary(evidence.methods))))
@@ -76,6 +92,7 @@ def run_command(
         typer.Option("--set", metavar="NAME=VALUE", help="A field of the recipe or the objective."),
     ] = None,
     keep_weights: Annotated[bool, typer.Option(help="Keep the trained peers beside the record.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; another number may change last digits.")] = 1,
 ) -> None:
     """Train one pair (or any number of peers) with one method and print where its record is."""
     rows = METHODS | ABLATIONS
@@ -92,7 +109,7 @@ def run_command(
         }
     )
     store = Store()
-    record = run(spec, store, keep_weights=keep_weights)
+    record = run(spec, store, keep_weights=keep_weights, threads=threads)
     for name, values in record.metrics.items():
         typer.echo(f"{name:10} {'  '.join(f'{value:6.2f}' for value in values)}  %")
     typer.echo(f"record     {store.path(spec)}")
@@ -122,48 +139,77 @@ def table(
 @app.command()
 def search(
     what: Annotated[str, typer.Argument(help=f"One of {', '.join(SEARCHES)}.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Real images, with --profile; default the built-in data.")
+    ] = None,
+    profile: Profile = "small",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 1000, 1001, ...")] = 10,
+    validation: Annotated[int, typer.Option(min=20, help="Validation images, of real images.")] = 2000,
     processes: Processes = None,
     out: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("data/search"),
 ) -> None:
-    """Repeat the search on validation images that the quick profile's settings come from."""
+    """Repeat a search on validation images that settings of the kit come from."""
     if what not in SEARCHES:
         raise ValueError(f"WHAT must be one of {', '.join(SEARCHES)}; got {what!r}")
+    base = QUICK
+    if dataset is not None:
+        plan = plan_of(dataset, profile, [f"n_validation={validation}"])
+        base = plan.base(plan.pairs[0])
     with process_pool(processes) as executor:
-        found = run_search(SEARCHES[what](QUICK), executor=executor)
+        found = run_search(SEARCHES[what](base), SEARCH_SEEDS[:seeds], executor=executor)
     out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(out / f"digits_{what}.csv", float_format="%.3f")
+    found.to_csv(out / f"{dataset or 'digits'}_{what}.csv", float_format="%.3f")
     typer.echo(found.round(2).to_string())
 
 
 @app.command()
 def notebooks(
     number: Annotated[list[str] | None, typer.Argument(help="Which notebooks, by number; default all.")] = None,
-    profile: Annotated[str, typer.Option(help="A file of notebooks/profiles without its .yaml.")] = "quick",
+    profile: Profile = "quick",
     parameter: Annotated[
         list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="A parameter of the notebooks.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the executed notebooks.")] = Path("results/notebooks"),
+    processes: Annotated[int, typer.Option(min=1, help="Notebooks that run side by side.")] = 1,
+    cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = CELL_TIMEOUT,
 ) -> None:
     """Execute notebooks in order, with a profile's parameters and then those given by -p."""
     paths = find_notebooks(number or [])
-    given = load_profile(profile) | parse_assignments(parameter or [])
-    _run_notebooks(paths, given, out, again=True)
+    values, given = load_profile(profile), parse_assignments(parameter or [])
+    unused = set(values) - {name for path in find_notebooks() for name in declared_parameters(path)}
+    if unused:
+        raise ValueError(f"profile {profile!r} sets what no notebook has: {', '.join(sorted(unused))}")
+    parameters = {path: profile_for(path, values) | given for path in paths}
+    _run_notebooks(parameters, out, processes=processes, cell_timeout=cell_timeout)
 
 
-def _run_notebooks(paths: list[Path], given: dict[str, Any], out: Path, *, again: bool) -> dict[str, float]:
-    from ctsl_lib.notebooks import check_parameters
-
-    for path in paths:
-        check_parameters(path, given)  # an unfit parameter is an error before anything runs
+def _run_notebooks(
+    parameters: Mapping[Path, Mapping[str, Any]],
+    out: Path,
+    *,
+    again: bool = True,
+    processes: int = 1,
+    cell_timeout: int = CELL_TIMEOUT,
+) -> dict[str, float]:
+    """Execute notebooks, with their parameters checked before the first one starts; name -> seconds."""
+    for path, given in parameters.items():
+        check_parameters(path, given)
     times = {}
-    for path in paths:
-        target = out / path.name
-        if not again and target.exists() and target.stat().st_mtime > path.stat().st_mtime:
-            typer.echo(f"{path.name}: done before, kept")
-            continue
-        typer.echo(f"{path.name}: running ...", nl=False)
-        times[path.name] = run_notebook(path, target, given)
-        typer.echo(f" {times[path.name]:.0f} s")
+    # Processes, not threads: each run sets environment variables for its kernel.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        running = {}
+        for path, given in parameters.items():
+            target = out / path.name
+            if not again and target.exists() and target.stat().st_mtime > path.stat().st_mtime:
+                typer.echo(f"{path.name}: done before, kept")
+                continue
+            running[pool.submit(run_notebook, path, target, given, cell_timeout=cell_timeout)] = path
+        try:
+            for future in as_completed(running):
+                times[running[future].name] = future.result()
+                typer.echo(f"{running[future].name}: {future.result():.0f} s")
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
     return times
 
 

@@ -14,7 +14,10 @@ EVALUATION_BATCH = 1024
 
 @torch.no_grad()
 def predict(peer: Peer, images: Tensor, data: Dataset) -> PeerOutput:
-    """Logits and embeddings of all `images` (uint8) in evaluation mode; the peer's mode is put back after."""
+    """Logits and embeddings of all `images` (uint8) in evaluation mode; the peer's mode is put back after.
+
+    `data` must be the data set that the peer was trained on: its mean and deviation normalise the images.
+    """
     was_training = peer.training
     peer.eval()
     try:

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import torch
 import torchvision
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ctsl_lib import ROOT, __version__, zoo  # noqa: F401  (the zoo registers its networks)
 from ctsl_lib.checkpoints import Checkpoint
@@ -166,6 +166,7 @@ def run(
     *,
     keep_weights: bool = False,
     device: torch.device | str | None = None,
+    threads: int = 1,
     progress: bool | None = None,
 ) -> Record:
     """Train what `spec` names, or return the record that is there already.
@@ -175,6 +176,8 @@ def run(
         store: where records live; by default the folder data/records, or what CTSL_RECORDS says.
         keep_weights: keep the trained peers beside the record (always done in stage 1).
         device: where to train; by default CUDA where there is one.
+        threads: of the CPU. Another number may change the last digits of sums, hence results; networks as small
+            as the built-in ones are fastest with one, and many runs are faster side by side (see `process_pool`).
         progress: show progress bars; see `train`.
 
     Returns: the record, stored before it is returned. Stage 1 is run first where the objective needs it.
@@ -187,9 +190,24 @@ def run(
         checkpoint.clear()
         return found
     device = torch.device(device) if device is not None else default_device()
+    if spec.objective.needs_frozen:
+        run(spec.stage1(), store, device=device, threads=threads, progress=progress)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        record, peers = _train(spec, store, checkpoint, device, progress)
+    finally:
+        torch.set_num_threads(before)
+    store.save(record, peers if keep_weights else None)
+    checkpoint.clear()
+    return record
+
+
+def _train(
+    spec: Spec, store: Store, checkpoint: Checkpoint, device: torch.device, progress: bool | None
+) -> tuple[Record, list[Peer]]:
     pretrained: list[Peer] | None = None
     if spec.objective.needs_frozen:
-        run(spec.stage1(), store, device=device, progress=progress)
         pretrained = [peer.to(device) for peer in store.load_peers(spec.stage1())]
         if spec.objective.teacher is not None:
             pretrained = pretrained * len(spec.peers)
@@ -218,9 +236,7 @@ def run(
         history=history,
         provenance=provenance(device, checkpoint.seconds),
     )
-    store.save(record, peers if keep_weights else None)
-    checkpoint.clear()
-    return record
+    return record, peers
 
 
 def initial_peers(spec: Spec, channels: int, num_classes: int, device: torch.device | str) -> list[Peer]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import PIL.Image
 from IPython.display import Image, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -71,11 +72,15 @@ def save(figure: Figure, name: str, folder: Path | str = ROOT / "figures") -> Pa
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Show a figure in a notebook with a text for those who cannot see it, and close it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    """Show a figure in a notebook with a text for those who cannot see it, and close it.
+
+    Its colours are reduced to 256, which nobody sees and which makes notebooks two to three times smaller.
+    """
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
     plt.close(figure)
-    display(Image(buffer.getvalue(), alt=alt))
+    PIL.Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+    display(Image(small.getvalue(), alt=alt))
 
 
 def learning_curves(groups: Mapping[str, Sequence[Record]], axes: Axes | None = None) -> Figure:
@@ -97,6 +102,7 @@ def learning_curves(groups: Mapping[str, Sequence[Record]], axes: Axes | None = 
                     epochs, low, high, color=COLOURS[position % len(COLOURS)], alpha=0.15, linewidth=0
                 )
         axes.set(xlabel="epoch", ylabel="test accuracy (%)")
+        axes.set_ylim(top=min(101.0, axes.get_ylim()[1]))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="lower right")
         figure = axes.get_figure()

@@ -45,7 +45,8 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     """What the self term learns from: None for the own frozen copy, or the name of a network that is trained
     alone, then frozen, and teaches every peer (Hinton et al. 2015)."""
     detach_relations: bool = True
-    """True: the other peer's geometry is a fixed target. False: both sides move towards each other."""
+    """True: the other peer's geometry is a fixed target. False: both sides move towards each other, which for
+    simultaneous updates is the same as doubling the weights of two peers' relation terms: Huber is even."""
     start: Literal["fresh", "pretrained"] = "fresh"
     """Where the peers of stage 2 begin: new initial weights, or the weights that stage 1 ended with."""
     scale_self_by_t2: bool = False

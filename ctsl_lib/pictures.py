@@ -19,9 +19,9 @@ from ctsl_lib.objectives import Objective
 def images(split: Split, class_names: Sequence[str], count: int = 12) -> Figure:
     """The first images of a split with their labels; a cross marks a label that noise has made wrong."""
     with style():
-        figure, panels = plt.subplots(1, count, figsize=(0.85 * count, 1.35))
+        figure, panels = plt.subplots(1, count, figsize=(0.85 * count, 1.35), squeeze=False)
         for axes, picture, given, true in zip(
-            panels, split.images[:count], split.labels[:count], split.true_labels[:count], strict=True
+            panels[0], split.images[:count], split.labels[:count], split.true_labels[:count], strict=True
         ):
             _show_image(axes, picture)
             wrong = int(given) != int(true)
@@ -67,7 +67,7 @@ def reliability(answers: dict[str, Tensor], labels: Tensor, bins: int = 10) -> F
             y = [100 * hit[index == b].mean().item() for b in filled]
             axes.plot(x, y, label=label(name), markersize=6, **look(position))  # type: ignore[arg-type]
         axes.set(xlabel="confidence (%)", ylabel="accuracy (%)", xlim=(0, 100), ylim=(0, 100))
-        axes.legend(loc="upper left")
+        axes.legend(loc="best")
         return figure
 
 
@@ -81,12 +81,12 @@ def relation_matrices(embeddings: Sequence[Tensor], labels: Tensor, names: Seque
     with style():
         figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.5))
         for axes, side, name in zip(panels, sides, names, strict=False):
-            shown = axes.imshow(side, cmap="viridis", vmin=0, vmax=top)
+            shown = axes.imshow(side, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
             axes.set_title(name)
         figure.colorbar(shown, ax=list(panels[:2]), label="distance / mean distance", shrink=0.85)
         difference = sides[0] - sides[1]
         bound = max(float(np.abs(difference).max()), 1e-6)
-        shown = panels[2].imshow(difference, cmap="PuOr", vmin=-bound, vmax=bound)
+        shown = panels[2].imshow(difference, cmap="PuOr", vmin=-bound, vmax=bound, interpolation="nearest")
         figure.colorbar(shown, ax=panels[2], label="difference", shrink=0.85)
         panels[2].set_title(f"{names[0]} − {names[1]}")
         starts = np.flatnonzero(np.diff(labels[order].cpu().numpy(), prepend=-1))

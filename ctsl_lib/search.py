@@ -40,12 +40,32 @@ def weights(base: Spec) -> dict[str, Spec]:
         rows[f"distance={distance:g} angle={2 * distance:g}"] = {"distance": distance, "angle": 2 * distance}
     for gamma, t in product((0.5, 1, 2, 4, 8), (1, 4)):
         rows[f"self={gamma:g} temperature={t:g}"] = {"self": gamma, "temperature": t}
+    return _with_objectives(base, rows)
+
+
+def _with_objectives(base: Spec, rows: Mapping[str, Mapping[str, float]]) -> dict[str, Spec]:
     return {
         name: base.model_copy(update={"objective": Objective.model_validate(row)}) for name, row in rows.items()
     }
 
 
-SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {"recipe": recipes, "weights": weights}
+def image_weights(base: Spec) -> dict[str, Spec]:
+    """Fewer candidates, for data on which a run takes minutes."""
+    rows: dict[str, dict[str, float]] = {"independent": {}}
+    for response in (1, 4):
+        rows[f"response={response:g}"] = {"response": response}
+    for distance in (2.5, 25):
+        rows[f"distance={distance:g} angle={2 * distance:g}"] = {"distance": distance, "angle": 2 * distance}
+    for gamma, t in ((1, 1), (4, 1), (4, 4)):
+        rows[f"self={gamma:g} temperature={t:g}"] = {"self": gamma, "temperature": t}
+    return _with_objectives(base, rows)
+
+
+SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
+    "recipe": recipes,
+    "weights": weights,
+    "image_weights": image_weights,
+}
 
 
 def search(

@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ctsl_lib.checkpoints import Checkpoint
 from ctsl_lib.data import Augmentation, Dataset, SplitName

@@ -1,0 +1,95 @@
+"""Commands of `ctsl` for real images: data, train, status, claims."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from ctsl_lib.claims import claims_table, judge, verdicts
+from ctsl_lib.experiments import Store, process_pool
+from ctsl_lib.images import Images
+from ctsl_lib.notebooks import load_profile, parse_assignments
+from ctsl_lib.papertables import export, measurements, pair_name, paper_table, readable_table, state_of
+from ctsl_lib.plans import Plan, plan_from
+from ctsl_lib.sources import SOURCES, data_root, download, find
+
+app = typer.Typer()
+Dataset = Annotated[str, typer.Argument(help=f"{', '.join(SOURCES)}, or the path of a tree of class folders.")]
+Profile = Annotated[str, typer.Option(help="A file of notebooks/profiles without its .yaml.")]
+Parameter = Annotated[
+    list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Another value for the profile.")
+]
+Processes = Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: one for each core]")]
+
+
+def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> Plan:
+    """The profile's plan for a data set, with values changed by hand."""
+    return plan_from(load_profile(profile) | parse_assignments(parameter or []), dataset)
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(SOURCES)}.")],
+    fetch: Annotated[bool, typer.Option("--download", help="Fetch it first; its checksum is checked.")] = False,
+) -> None:
+    """Say where a data set is and what it holds; decode it into the cache."""
+    if fetch:
+        download(name)
+    path, _ = find(name)
+    loaded = Images.model_validate({"name": name}).load(seed=0)
+    mean, std = ([round(value / 255, 4) for value in values] for values in (loaded.mean, loaded.std))
+    typer.echo(f"{name}: {path.name} in {data_root()}")
+    typer.echo(f"training images  {len(loaded.train):,}\ntest images      {len(loaded.test):,}")
+    typer.echo(f"shape            {tuple(loaded.train.images.shape[1:])}\nclasses          {loaded.num_classes}")
+    typer.echo(f"mean             {mean}\nstd              {std}")
+
+
+@app.command()
+def train(
+    dataset: Dataset, profile: Profile = "small", parameter: Parameter = None, processes: Processes = None
+) -> None:
+    """Run what a table of the paper still lacks. Stop it at any time; the same command goes on."""
+    plan = plan_of(dataset, profile, parameter)
+    with process_pool(processes) as executor:
+        plan.train(executor=executor)
+    _print_table(plan)
+
+
+@app.command()
+def status(dataset: Dataset, profile: Profile = "small", parameter: Parameter = None) -> None:
+    """List what is done, running, stopped and missing for a table, stage 1 included."""
+    plan, store = plan_of(dataset, profile, parameter), Store()
+    counts: dict[str, int] = {}
+    first = dict.fromkeys(
+        spec.stage1() for runs in plan.specs().values() for spec in runs if spec.objective.needs_frozen
+    )
+    rows = [("stage 1", spec) for spec in first]
+    rows += [(method, spec) for (_, method), runs in plan.specs().items() for spec in runs]
+    for method, spec in rows:
+        state = state_of(spec, store)
+        counts[state.split()[0].strip(":")] = counts.get(state.split()[0].strip(":"), 0) + 1
+        typer.echo(f"{pair_name(spec.peers):24} {method:14} seed {spec.seed:<3} {spec.key}  {state}")
+    typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
+
+
+@app.command()
+def claims(
+    profile: Profile = "small",
+    dataset: Annotated[list[str] | None, typer.Option(help="Data sets to look at; default all four.")] = None,
+) -> None:
+    """Judge the paper's claims by the records that are there."""
+    found = judge({name: plan_of(name, profile, None).records() for name in dataset or list(SOURCES)})
+    with pd.option_context("display.width", 200, "display.max_colwidth", 90):
+        typer.echo(claims_table(found).to_string(index=False))
+        typer.echo("\n" + verdicts(found).to_string())
+
+
+def _print_table(plan: Plan) -> None:
+    table = paper_table(measurements(plan), plan)
+    shown = readable_table(table)
+    name = Path(plan.dataset).stem
+    csv, latex = export(table, shown, Path("results") / "tables", name)
+    typer.echo(shown.to_string())
+    typer.echo(f"\nwritten to {csv} and {os.path.relpath(latex)}")

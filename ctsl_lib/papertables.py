@@ -1,0 +1,167 @@
+"""The paper's tables from records: each pair, both peers, every method, with intervals and paired differences."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ctsl_lib import ROOT
+from ctsl_lib.experiments import Record, Spec, Store
+from ctsl_lib.figures import label
+from ctsl_lib.plans import Plan
+from ctsl_lib.tables import Interval, mean_interval
+
+PAPER = ROOT / "data" / "paper"
+PUBLISHED = ("dataset", "network", "method", "value", "metric", "recipe", "source")
+"""Columns of data/paper/*.csv: one published value a row, never without its source."""
+
+
+def pair_name(pair: tuple[str, ...]) -> str:
+    """How a pair is written."""
+    return " + ".join(pair)
+
+
+def measurements(plan: Plan, store: Store | None = None) -> pd.DataFrame:
+    """A row for each record and peer: pair, method, seed, peer, network, last, best, parameters, seconds.
+
+    `last` and `best` are top-1 in percent after the last epoch and after the best one *on the test images*, which
+    nobody can know in advance: best is given only to compare with papers that report it. `seconds` is the time of
+    the whole run, its share of stage 1 included.
+    """
+    store = store if store is not None else Store()
+    rows = [
+        {
+            "pair": pair_name(pair),
+            "method": method,
+            "seed": record.spec.seed,
+            "peer": peer + 1,
+            "network": network,
+            "last": record.metrics["top1"][peer],
+            "best": max(record.history.accuracy[peer]),
+            "parameters": record.parameters[peer],
+            "seconds": record.provenance.wall_time + _stage1_seconds(record, store),
+            "key": record.spec.key,
+        }
+        for (pair, method), records in plan.records(store).items()
+        for record in records
+        for peer, network in enumerate(pair)
+    ]
+    columns = ["pair", "method", "seed", "peer", "network", "last", "best", "parameters", "seconds", "key"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _stage1_seconds(record: Record, store: Store) -> float:
+    if not record.spec.objective.needs_frozen:
+        return 0.0
+    first = store.load(record.spec.stage1())
+    return first.provenance.wall_time if first is not None else float("nan")
+
+
+def paper_table(frame: pd.DataFrame, plan: Plan, baseline: str = "independent") -> pd.DataFrame:
+    """From `measurements`: numbers by pair, peer, network and method; empty where the plan has no record yet.
+
+    Columns: n, last, low, high, difference, difference_low, difference_high (paired, same seeds and same peer),
+    best, parameters, cost (time relative to the baseline, the same seeds).
+    """
+    rows = []
+    for pair in plan.pairs:
+        for peer, network in enumerate(pair, start=1):
+            own = frame[(frame["pair"] == pair_name(pair)) & (frame["peer"] == peer)]
+            by_method = {str(name): rows.set_index("seed") for name, rows in own.groupby("method")}
+            for method in plan.methods:
+                row = {"pair": pair_name(pair), "peer": peer, "network": network, "method": method, "n": 0}
+                rows.append(row | _cells(by_method, method, baseline))
+    return pd.DataFrame(rows).set_index(["pair", "peer", "network", "method"])
+
+
+def _cells(by_method: dict[str, pd.DataFrame], method: str, baseline: str) -> dict[str, float]:
+    found = by_method.get(method)
+    if found is None:
+        return {}
+    last = mean_interval(found["last"].to_numpy())
+    cells = {
+        "n": last.n, "last": last.mean, "low": last.low, "high": last.high,
+        "best": found["best"].mean(), "parameters": found["parameters"].iloc[0],
+    }  # fmt: skip
+    other = by_method.get(baseline)
+    if other is not None:
+        seeds = found.index.intersection(other.index)
+        if len(seeds):
+            cells["cost"] = found["seconds"][seeds].sum() / other["seconds"][seeds].sum()
+        if len(seeds) and method != baseline:
+            difference = mean_interval((found["last"][seeds] - other["last"][seeds]).to_numpy())
+            cells |= {
+                "difference": difference.mean,
+                "difference_low": difference.low,
+                "difference_high": difference.high,
+            }
+    return cells
+
+
+def readable_table(table: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The table as text: mean ± half interval, a star where a difference's interval excludes zero, dashes."""
+    shown = pd.DataFrame(index=table.index)
+    rows = [row for _, row in table.reindex(columns=_NUMBERS).iterrows()]
+    shown["top-1, last epoch (%)"] = [_interval(row, "last", "low", "high") for row in rows]
+    shown["difference to independent"] = [
+        _interval(row, "difference", "difference_low", "difference_high", signed=True) for row in rows
+    ]
+    shown["best epoch (%)"] = [_number(row["best"], "{:.2f}") for row in rows]
+    shown["parameters"] = [_number(row["parameters"], "{:,.0f}") for row in rows]
+    shown["cost"] = [_number(row["cost"], "{:.2f}×") for row in rows]
+    shown["seeds"] = [int(row["n"]) for row in rows]
+    if published is not None:
+        shown["paper (%)"] = [_published(published, network, method) for _, _, network, method in table.index]
+    named = [(pair, peer, network, label(method)) for pair, peer, network, method in table.index]
+    shown.index = pd.MultiIndex.from_tuples(named, names=table.index.names)
+    return shown
+
+
+_NUMBERS = [
+    "n", "last", "low", "high", "difference", "difference_low", "difference_high", "best", "parameters", "cost",
+]  # fmt: skip
+
+
+def _interval(row: pd.Series, mean: str, low: str, high: str, *, signed: bool = False) -> str:
+    if pd.isna(row[mean]):
+        return "–"
+    found = Interval(row[mean], row[low], row[high], int(row["n"]))
+    return f"{'+' if signed and found.mean >= 0 else ''}{found}" + (
+        " *" if signed and found.excludes_zero else ""
+    )
+
+
+def _number(value: float, pattern: str) -> str:
+    return "–" if pd.isna(value) else pattern.format(value)
+
+
+def _published(published: pd.DataFrame, network: str, method: str) -> str:
+    found = published[(published["network"] == network) & (published["method"] == method)]
+    return " / ".join(f"{value:g}" for value in found["value"]) or "–"
+
+
+def published_values(dataset: str, name: str = "others", folder: Path = PAPER) -> pd.DataFrame:
+    """Published values for a data set: of `others`, or of the `paper` itself; each with its source."""
+    path = folder / f"{name}.csv"
+    frame = pd.read_csv(path, comment="#") if path.exists() else pd.DataFrame(columns=list(PUBLISHED))
+    if tuple(frame.columns) != PUBLISHED:
+        raise ValueError(f"{path} must have the columns {', '.join(PUBLISHED)}; got {', '.join(frame.columns)}")
+    unsourced = frame[frame["source"].isna() | frame["value"].isna()]
+    if len(unsourced):
+        raise ValueError(f"{path}: each row must have a value and a source; row {unsourced.index[0] + 2} has not")
+    return frame[frame["dataset"] == dataset].reset_index(drop=True)
+
+
+def export(table: pd.DataFrame, shown: pd.DataFrame, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write the numbers as CSV and the readable table as LaTeX; returns both paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    csv, latex = folder / f"{name}.csv", folder / f"{name}.tex"
+    table.to_csv(csv, float_format="%.4f")
+    latex.write_text(shown.to_latex(escape=True), encoding="utf-8")
+    return csv, latex
+
+
+def state_of(spec: Spec, store: Store) -> str:
+    """done, running with its epoch, stopped after an epoch (goes on when called again), or missing."""
+    if store.load(spec) is not None:
+        return "done"
+    return store.checkpoint(spec).state()

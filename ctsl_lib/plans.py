@@ -1,0 +1,102 @@
+"""A plan names all runs behind one of the paper's tables: pairs of networks, methods, seeds, one recipe."""
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, field_validator
+
+from ctsl_lib.data import Digits
+from ctsl_lib.experiments import Record, Spec, Store, run_grid
+from ctsl_lib.images import ImageFolder, Images
+from ctsl_lib.networks import check_network
+from ctsl_lib.objectives import Objective, baselines, factorial, methods
+from ctsl_lib.sources import SOURCES
+from ctsl_lib.training import Recipe
+
+
+class Plan(BaseModel, frozen=True, extra="forbid"):
+    """The runs of a table; the fields are the parameters of the table notebooks and of the profiles."""
+
+    dataset: str
+    """A published data set by name, `digits`, or the path of a folder or zip of class folders."""
+    pairs: tuple[tuple[str, ...], ...] = Field(min_length=1)
+    """Networks that learn together, by name."""
+    methods: tuple[str, ...] = ("independent", "dml", "rkd", "tfkd", "ctsl_mkt")
+    """Methods, ablation rows such as "MLI+MLR", or the baselines "kd" and "label_smoothing"."""
+    seeds: int = Field(default=3, ge=1)
+    """Number of seeds: 0, 1, ..."""
+    weights: dict[str, float]
+    """The full method's weights (response, distance, angle, self) and temperature; the others are parts of it."""
+    teacher: str = "resnet18"
+    """The fixed teacher of the baseline "kd"."""
+    n_train: int | None = None
+    n_validation: int = 0
+    label_noise: float = 0.0
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    schedule: Literal["one_cycle", "cosine", "steps"]
+    padding: int
+    mirror: bool
+    evaluate_every: int = 1
+
+    @field_validator("pairs")
+    @classmethod
+    def _known_networks(cls, pairs: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        for pair in pairs:
+            for name in pair:
+                check_network(name)
+        return pairs
+
+    @property
+    def objectives(self) -> dict[str, Objective]:
+        """Each method of the plan as a row of weights."""
+        full = Objective.model_validate(self.weights)
+        known = methods(full) | factorial(full) | baselines(self.teacher)
+        unknown = [name for name in self.methods if name not in known]
+        if unknown:
+            raise ValueError(f"methods must be among {', '.join(known)}; got {', '.join(unknown)}")
+        return {name: known[name] for name in self.methods}
+
+    def base(self, pair: tuple[str, ...]) -> Spec:
+        """What all runs of this pair share; the objective and the seed are still the defaults."""
+        shared: dict[str, Any] = {"n_train": self.n_train, "label_noise": self.label_noise}
+        data: Digits | Images | ImageFolder
+        if self.dataset == "digits":
+            data = Digits.model_validate({name: value for name, value in shared.items() if value is not None})
+        elif self.dataset in SOURCES:
+            data = Images.model_validate(shared | {"name": self.dataset, "n_validation": self.n_validation})
+        else:
+            data = ImageFolder.model_validate(shared | {"path": self.dataset, "n_validation": self.n_validation})
+        recipe = {name: getattr(self, name) for name in Recipe.model_fields if name in type(self).model_fields}
+        return Spec(data=data, peers=pair, recipe=Recipe.model_validate(recipe))
+
+    def specs(self) -> dict[tuple[tuple[str, ...], str], list[Spec]]:
+        """(pair, method) -> its runs, one for each seed."""
+        return {
+            (pair, method): [
+                self.base(pair).model_copy(update={"objective": objective, "seed": seed})
+                for seed in range(self.seeds)
+            ]
+            for pair in self.pairs
+            for method, objective in self.objectives.items()
+        }
+
+    def train(self, store: Store | None = None, executor: Executor | None = None) -> None:
+        """Run what has no record yet, seed by seed, so that a plan cut short has whole comparisons."""
+        specs = [spec for runs in self.specs().values() for spec in runs]
+        run_grid(sorted(specs, key=lambda spec: spec.seed), store, executor=executor)
+
+    def records(self, store: Store | None = None) -> dict[tuple[tuple[str, ...], str], list[Record]]:
+        """(pair, method) -> the records that are there."""
+        store = store if store is not None else Store()
+        found = {place: [store.load(spec) for spec in runs] for place, runs in self.specs().items()}
+        return {place: [record for record in runs if record is not None] for place, runs in found.items()}
+
+
+def plan_from(values: Mapping[str, Any], dataset: str) -> Plan:
+    """The plan that a profile's values describe for a data set; values that only notebooks use are left out."""
+    known = {name: value for name, value in values.items() if name in Plan.model_fields}
+    return Plan.model_validate(known | {"dataset": dataset})

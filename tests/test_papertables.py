@@ -1,0 +1,210 @@
+"""Plans, the paper's tables and verdicts on its claims, from real short runs and from records made by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from ctsl_lib.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, claims_table, epochs_to_reach, judge, verdicts
+from ctsl_lib.experiments import Record, Spec, Store, run
+from ctsl_lib.notebooks import NOTEBOOKS, declared_parameters, load_profile
+from ctsl_lib.papertables import (
+    PUBLISHED,
+    export,
+    measurements,
+    paper_table,
+    published_values,
+    readable_table,
+    state_of,
+)
+from ctsl_lib.plans import Plan, plan_from
+
+VALUES = {
+    "pairs": [["tiny_cnn", "tiny_resnet"]],
+    "methods": ["independent", "dml", "tfkd", "label_smoothing", "kd"],
+    "teacher": "tiny_cnn",
+    "seeds": 2,
+    "weights": {"response": 1, "distance": 2.5, "angle": 5, "self": 1, "temperature": 2},
+    "n_train": 60,
+    "epochs": 2,
+    "batch_size": 30,
+    "learning_rate": 0.05,
+    "weight_decay": 5e-4,
+    "schedule": "one_cycle",
+    "padding": 1,
+    "mirror": False,
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
+    plan, store = plan_from(VALUES, "digits"), Store(tmp_path_factory.mktemp("records"))
+    plan.train(store)
+    return plan, store
+
+
+def test_table_holds_means_of_the_records(trained: tuple[Plan, Store]) -> None:
+    plan, store = trained
+    frame = measurements(plan, store)
+    assert len(frame) == 5 * 2 * 2
+    table = paper_table(frame, plan)
+    assert list(table.index.get_level_values("method")) == list(plan.methods) * 2
+    records = plan.records(store)[plan.pairs[0], "dml"]
+    baseline = plan.records(store)[plan.pairs[0], "independent"]
+    row = table.loc[("tiny_cnn + tiny_resnet", 2, "tiny_resnet", "dml")]
+    last = [record.metrics["top1"][1] for record in records]
+    assert row["last"] == pytest.approx(np.mean(last)) and row["n"] == 2
+    assert row["difference"] == pytest.approx(np.mean(last) - np.mean([r.metrics["top1"][1] for r in baseline]))
+    assert row["best"] >= row["last"] and row["parameters"] == 36_594
+    cost = table["cost"].xs("independent", level="method")
+    assert cost.tolist() == [1, 1] and table.loc[("tiny_cnn + tiny_resnet", 1, "tiny_cnn", "tfkd")]["cost"] > 1
+
+
+def test_stage_1_counts_as_cost(trained: tuple[Plan, Store]) -> None:
+    plan, store = trained
+    frame = measurements(plan, store)
+    [record, _] = plan.records(store)[plan.pairs[0], "tfkd"]
+    first = store.load(record.spec.stage1())
+    assert first is not None
+    seconds = frame[(frame["key"] == record.spec.key)]["seconds"].iloc[0]
+    assert seconds == pytest.approx(record.provenance.wall_time + first.provenance.wall_time)
+
+
+def test_readable_export_and_published(trained: tuple[Plan, Store], tmp_path: Path) -> None:
+    plan, store = trained
+    table = paper_table(measurements(plan, store), plan)
+    row = {"dataset": "digits", "network": "tiny_cnn", "method": "dml", "value": 91.5, "metric": "top1",
+           "recipe": "theirs", "source": "table 3"}  # fmt: skip
+    pd.DataFrame([row]).to_csv(tmp_path / "paper.csv", index=False)
+    shown = readable_table(table, published_values("digits", "paper", tmp_path))
+    assert shown.loc[("tiny_cnn + tiny_resnet", 1, "tiny_cnn", "DML"), "paper (%)"] == "91.5"
+    assert shown.loc[("tiny_cnn + tiny_resnet", 2, "tiny_resnet", "DML"), "paper (%)"] == "–"
+    csv, latex = export(table, shown, tmp_path / "out", "digits")
+    assert pd.read_csv(csv)["last"].tolist() == pytest.approx(table["last"].tolist(), abs=1e-4)
+    assert latex.read_text().startswith("\\begin{tabular}") and "±" in latex.read_text()
+
+
+def test_a_published_value_needs_a_source(tmp_path: Path) -> None:
+    (tmp_path / "paper.csv").write_text(",".join(PUBLISHED) + "\ncifar100,resnet18,ctsl_mkt,80,top1,,\n")
+    with pytest.raises(ValueError, match="each row must have a value and a source; row 2 has not"):
+        published_values("cifar100", "paper", tmp_path)
+    assert published_values("cifar100", "paper", tmp_path / "nowhere").empty
+    assert len(published_values("cifar100")) == 9 and published_values("cifar100", "paper").empty
+
+
+def test_missing_records_are_dashes(store: Store) -> None:
+    plan = plan_from(VALUES, "digits")
+    shown = readable_table(paper_table(measurements(plan, store), plan))
+    assert set(shown["top-1, last epoch (%)"]) == {"–"} and set(shown["seeds"]) == {0}
+
+
+def test_states(store: Store) -> None:
+    spec = plan_from(VALUES, "digits").specs()[("tiny_cnn", "tiny_resnet"), "dml"][0]
+    assert state_of(spec, store) == "missing"
+    checkpoint = store.checkpoint(spec)
+    checkpoint.note(1, 2)
+    assert state_of(spec, store) == "running: epoch 1 of 2"
+    note = json.loads(checkpoint.note_path.read_text())
+    checkpoint.note_path.write_text(json.dumps(note | {"pid": 2**22 + 1}))
+    assert state_of(spec, store) == "stopped after epoch 1 of 2"
+    run(spec, store)
+    assert state_of(spec, store) == "done" and not checkpoint.note_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pairs": [["resnet5000", "resnet8"]]}, "network must be one of .*got 'resnet5000'"),
+        ({"pairs": []}, "pairs"),
+        ({"seeds": 0}, "seeds"),
+        ({"schedule": "linear"}, "schedule"),
+    ],
+)
+def test_wrong_plans_are_named(change: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        plan_from(VALUES | change, "cifar100")
+
+
+def test_unknown_methods_and_weights_are_named() -> None:
+    with pytest.raises(ValueError, match=r"methods must be among independent, .*got magic"):
+        plan_from(VALUES | {"methods": ["magic"]}, "digits").specs()
+    with pytest.raises(ValidationError, match="weight"):
+        plan_from(VALUES | {"weights": {"weight": 1}}, "digits").specs()
+
+
+@pytest.mark.parametrize("number", ["10_cifar10", "11_cifar100", "12_tiny_imagenet"])
+def test_table_notebooks_show_the_small_profile(number: str) -> None:
+    declared = {name: value for name, (_, value) in declared_parameters(NOTEBOOKS / f"{number}.ipynb").items()}
+    assert declared.pop("dataset") == number[3:] and declared.pop("run_missing") is False
+    profile = load_profile("small")
+    assert profile.pop("run_missing") is True and declared == profile
+    plan_from(load_profile("paper"), number[3:]).specs()
+
+
+# Claims: records made by hand, around one real record.
+
+
+def record_of(template: Record, seed: int, curve: list[float]) -> Record:
+    spec = template.spec.model_copy(update={"seed": seed})
+    history = template.history.model_copy(
+        update={"accuracy": [curve, curve], "evaluated": list(range(1, len(curve) + 1))}
+    )
+    return template.model_copy(update={"spec": spec, "history": history, "metrics": {"top1": [curve[-1]] * 2}})
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    spec = plan_from(VALUES | {"epochs": 1}, "digits").specs()[("tiny_cnn", "tiny_resnet"), "dml"][0]
+    return run(Spec.model_validate(spec), Store(tmp_path_factory.mktemp("template")))
+
+
+ROWS = ("independent", "dml", "rkd", "tfkd", "MLI+MLR", "MLI+SLI", "MLR+SLI", "ctsl_mkt")
+
+
+def evidence(template: Record, gains: dict[str, float], noise: float = 0.1, seeds: int = 4) -> dict:
+    """Records of one mixed pair: accuracy 50 + 10 by seed + the method's gain + normal noise."""
+    pair, draw = ("mobilenetv2", "shufflenetv2"), np.random.default_rng(0)
+    return {
+        (pair, name): [
+            record_of(template, s, [10.0, 50 + 10 * s + gains.get(name, 0) + noise * draw.normal()])
+            for s in range(seeds)
+        ]
+        for name in ROWS
+    }
+
+
+def test_verdicts_on_a_clear_gain(template: Record) -> None:
+    found = {
+        c.name: c for c in judge({"cifar100": evidence(template, {"ctsl_mkt": 5, "MLI+SLI": 3, "MLR+SLI": 3})})
+    }
+    here = {name: [c.verdict for c in claim.comparisons if "cifar100" in c.what] for name, claim in found.items()}
+    assert set(here["C1"]) == {SUPPORTED} and len(here["C1"]) == 4 and len(here["C2"]) == 7
+    assert set(here["C2"]) == set(here["C3"]) == set(here["C5"]) == {SUPPORTED}
+    assert found["C1"].verdict == NOT_TESTED  # three of the four data sets have no records
+    assert found["C5"].verdict == SUPPORTED and found["C6"].verdict == NOT_TESTED
+
+
+def test_one_failure_is_enough_against_a_claim(template: Record) -> None:
+    found = {c.name: c for c in judge({"cifar100": evidence(template, {"ctsl_mkt": 5, "tfkd": 6})})}
+    assert found["C1"].verdict == found["C2"].verdict == NOT_SUPPORTED
+    table = claims_table(list(found.values()))
+    row = table[table["comparison"].str.contains("cifar100.*Tf-KD") & (table["claim"] == "C1")].iloc[0]
+    assert (row["verdict"] == NOT_SUPPORTED and row["effect"] == "-1.00") or row["effect"].startswith("-")
+    assert verdicts(list(found.values())).loc["C1", NOT_SUPPORTED] == 1
+
+
+def test_noise_and_single_seeds_support_nothing(template: Record) -> None:
+    noisy = judge({"cifar100": evidence(template, {"ctsl_mkt": 0.1}, noise=3)})
+    assert {c.verdict for claim in noisy for c in claim.comparisons} <= {NOT_SUPPORTED, NOT_TESTED}
+    single = judge({"cifar100": evidence(template, {"ctsl_mkt": 5}, seeds=1)})
+    assert {c.verdict for claim in single for c in claim.comparisons} == {NOT_TESTED}
+    assert {claim.verdict for claim in judge({})} == {NOT_TESTED}
+
+
+def test_epochs_to_reach(template: Record) -> None:
+    record = record_of(template, 0, [10, 40, 60, 55])
+    assert epochs_to_reach(record, 40) == 2 and epochs_to_reach(record, 41) == 3
+    assert epochs_to_reach(record, 61) == template.spec.recipe.epochs + 1
