@@ -74,12 +74,13 @@ def save(figure: Figure, name: str, folder: Path | str = ROOT / "figures") -> Pa
 def show(figure: Figure, alt: str) -> None:
     """Show a figure in a notebook with a text for those who cannot see it, and close it.
 
-    Its colours are reduced to 256, which nobody sees and which makes notebooks two to three times smaller.
+    Its colours are reduced to 256, which is hard to see and makes notebooks two to three times smaller.
     """
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
     plt.close(figure)
-    PIL.Image.open(drawn).convert("RGB").quantize(256).save(small, format="png", optimize=True)
+    picture = PIL.Image.open(drawn).convert("RGB").quantize(256, method=PIL.Image.Quantize.MAXCOVERAGE)
+    picture.save(small, format="png", optimize=True)
     display(Image(small.getvalue(), alt=alt))
 
 

@@ -77,7 +77,7 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
             for model in SPECIFIED:
                 field = model.model_fields.get(name)
                 if field is not None:
-                    ranged: Any = Annotated[field.annotation, *field.metadata]
+                    ranged: Any = Annotated[field.annotation, None, *field.metadata]  # at least one is needed
                     TypeAdapter(ranged).validate_python(checked[name])
         except ValidationError as error:
             wanted = getattr(kind, "__name__", kind) if not hasattr(kind, "__args__") else kind

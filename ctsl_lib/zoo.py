@@ -79,7 +79,7 @@ def resnet20(channels: int, num_classes: int) -> Peer:
 
 @register("vgg11")
 def vgg11(channels: int, num_classes: int) -> Peer:
-    """VGG-11 with batch norm, two layers of 4,096 (Simonyan and Zisserman 2014, arXiv 1409.1556); from 32x32 on."""
+    """VGG-11 with batch norm (Simonyan and Zisserman 2014, arXiv 1409.1556), for images from 32x32 on."""
     layers = make_layers(cfgs["A"], batch_norm=True)
     layers[0] = nn.Conv2d(channels, 64, kernel_size=3, padding=1)
     network = VGG(layers, num_classes=num_classes)

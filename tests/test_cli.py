@@ -26,7 +26,7 @@ def ctsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_help_of_every_command(ctsl) -> None:
     status, top, _ = ctsl("--help")
     assert status == 0
-    for command in ("reproduce", "run", "table", "search", "notebooks"):
+    for command in ("reproduce", "run", "table", "search", "notebooks", "data", "train", "status", "claims"):
         assert command in top
         status, detail, _ = ctsl(command, "--help")
         assert status == 0 and "Usage" in detail
@@ -76,11 +76,35 @@ def test_run_prints_metrics_and_where_the_record_is(ctsl, tmp_path: Path) -> Non
         (("run", "--method", "dml", "--set", "epochs=many"), "epochs"),
         (("table",), "run `ctsl reproduce` first"),
         (("notebooks", "77"), "NUMBER must be among 00"),
-        (("notebooks", "--profile", "huge"), "profile must be one of quick"),
+        (("notebooks", "--profile", "huge"), "profile must be one of paper, quick, small"),
         (("notebooks", "00", "-p", "colour=blue"), "has no parameter 'colour'"),
+        (("notebooks", "00", "-p", "epochs=0"), "epochs must be int in 00_start_here.ipynb, got 0"),
+        (("data", "mnist"), "data must be one of cifar10, cifar100"),
+        (("train", "digits", "-p", "seeds=0"), "seeds"),
+        (("status", "digits", "-p", "methods=[magic]"), "methods must be among independent"),
     ],
 )
 def test_errors_are_one_line_and_a_bad_exit_status(ctsl, arguments: tuple[str, ...], message: str) -> None:
     status, _, error = ctsl(*arguments)
     assert status != 0 and message in error
     assert "Traceback" not in error and len(error.strip().splitlines()) == 1
+
+
+def test_train_status_and_claims_of_a_table(ctsl, tmp_path: Path) -> None:
+    small = ("pairs=[[tiny_cnn, tiny_cnn]]", "seeds=2", "epochs=1", "n_train=60", "methods=[independent, tfkd]")
+    given = [part for value in (*small, "batch_size=30") for part in ("-p", value)]
+    _, before, _ = ctsl("status", "digits", *given)
+    assert before.strip().endswith("6 missing") and before.count("stage 1") == 2
+    status, table, error = ctsl("train", "digits", *given, "--processes", "1")
+    assert status == 0, error
+    assert "Tf-KD" in table and (tmp_path / "results" / "tables" / "digits.tex").exists()
+    _, after, _ = ctsl("status", "digits", *given)
+    assert after.strip().endswith("6 done")
+    status, judged, _ = ctsl("claims")
+    assert status == 0 and judged.count("not tested") >= 6
+
+
+def test_notebooks_side_by_side(ctsl, tmp_path: Path) -> None:
+    status, _, error = ctsl("notebooks", "10", "12", "--out", str(tmp_path / "done"), "--processes", "2")
+    assert status == 0, error
+    assert {path.name for path in (tmp_path / "done").iterdir()} == {"10_cifar10.ipynb", "12_tiny_imagenet.ipynb"}

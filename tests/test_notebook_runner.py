@@ -1,5 +1,7 @@
 """The strict runner: what papermill lets pass is an error."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -7,12 +9,14 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ctsl_lib.notebooks import (
+    NOTEBOOKS,
     NotebookError,
     check_parameters,
     declared_parameters,
     find_notebooks,
     load_profile,
     parse_assignments,
+    profile_for,
     run_notebook,
 )
 
@@ -102,3 +106,43 @@ def test_profiles(tmp_path: Path) -> None:
     assert load_profile("quick") == {}
     with pytest.raises(ValueError, match="profile must be one of fast; got 'slow'"):
         load_profile("slow", tmp_path)
+
+
+def test_ranges_come_from_the_specs(make) -> None:
+    path = make(parameters="epochs: int = 3\nlabel_noise: float = 0.4\nschedule: str = 'steps'\nother: int = 1")
+    assert check_parameters(path, {"epochs": 1, "label_noise": 0, "other": -5}) == {
+        "epochs": 1,
+        "label_noise": 0.0,
+        "other": -5,
+    }
+    for given, message in [
+        ({"epochs": 0}, "epochs must be int .*got 0: Input should be greater than or equal to 1"),
+        ({"label_noise": 40}, "label_noise must be float .*got 40: Input should be less than 1"),
+        ({"schedule": "linear"}, "schedule must be str .*got 'linear': Input should be 'one_cycle'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            check_parameters(path, given)
+
+
+def test_a_cell_over_its_time_is_an_error(make, tmp_path: Path) -> None:
+    endless = "import threading\nthreading.Event().wait()"
+    with pytest.raises(NotebookError, match=r"did not finish|TimeoutError"):
+        run_notebook(make(endless), tmp_path / "out.ipynb", {}, cell_timeout=2)
+
+
+def test_a_profile_serves_several_notebooks(make) -> None:
+    assert profile_for(make(), {"epochs": 7, "pairs": [["a", "b"]]}) == {"epochs": 7}
+
+
+def test_plain_papermill_runs_a_table_with_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CTSL_RECORDS", str(tmp_path / "records"))
+    profile = tmp_path / "tiny.yaml"
+    profile.write_text(
+        "dataset: digits\nrun_missing: true\nn_train: 60\nseeds: 2\nepochs: 1\nbatch_size: 30\nevaluate_every: 1\npadding: 1\n"
+        "mirror: false\nmethods: [independent, dml]\npairs: [[tiny_cnn, tiny_cnn]]\n"
+    )
+    call = [sys.executable, "-m", "papermill", str(NOTEBOOKS / "11_cifar100.ipynb"), str(tmp_path / "out.ipynb")]
+    done = subprocess.run([*call, "-f", str(profile)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "4 runs: 1 pair(s), 2 methods, 2 seeds" in (tmp_path / "out.ipynb").read_text()
+    assert len(list((tmp_path / "records" / "digits").glob("*.json"))) == 4
