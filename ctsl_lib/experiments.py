@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -190,6 +191,7 @@ def run(
         checkpoint.clear()
         return found
     device = torch.device(device) if device is not None else default_device()
+    current_commit()
     if spec.objective.needs_frozen:
         run(spec.stage1(), store, device=device, threads=threads, progress=progress)
     before = torch.get_num_threads()
@@ -269,8 +271,12 @@ def provenance(device: torch.device, wall_time: float) -> Provenance:
     )
 
 
+@cache
 def current_commit() -> str:
-    """The commit of the code, with "+changes" where the work tree differs from it; "unknown" outside git."""
+    """The commit of the code, with "+changes" where the work tree differs from it; "unknown" outside git.
+
+    Asked once, before the first run: that is the code which this process has loaded.
+    """
     folder = Path(__file__).parent
     try:
         commit = subprocess.run(
