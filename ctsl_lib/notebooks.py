@@ -2,6 +2,7 @@
 
 import ast
 import os
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import nbformat
 import papermill
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from traitlets.config import Config
 
 from ctsl_lib import ROOT
 from ctsl_lib.data import Digits
@@ -23,6 +25,8 @@ from ctsl_lib.training import Recipe, show
 NOTEBOOKS = ROOT / "notebooks"
 SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Images, Digits, Objective, Spec)
 """Where the range of a parameter is stated, once."""
+KERNEL = Config() if sys.platform == "win32" else Config({"KernelManager": {"transport": "ipc"}})
+"""Talk to kernels through the file system: quieter than TCP, and safe where several users share a machine."""
 CELL_TIMEOUT = 24 * 3600
 """Seconds; a cell may train a table of large networks. `ctsl notebooks --cell-timeout` changes it."""
 
@@ -147,6 +151,7 @@ def run_notebook(
                 log_output=False,
                 execution_timeout=cell_timeout,
                 start_timeout=120,
+                config=KERNEL,
             )
         except papermill.PapermillExecutionError as error:
             cell = f"In [{error.exec_count}]:\n{error.source}\n\n{error.ename}: {error.evalue}"

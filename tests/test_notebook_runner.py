@@ -139,7 +139,8 @@ def test_plain_papermill_runs_a_table_with_a_profile(tmp_path: Path, monkeypatch
     profile = tmp_path / "tiny.yaml"
     profile.write_text(
         "dataset: digits\nrun_missing: true\nn_train: 60\nseeds: 2\nepochs: 1\nbatch_size: 30\n"
-        "evaluate_every: 1\npadding: 1\nmirror: false\nmethods: [independent, dml]\npairs: [[tiny_cnn, tiny_cnn]]\n"
+        "evaluate_every: 1\npadding: 1\nmirror: false\n"
+        "methods: [independent, dml]\npairs: [[tiny_cnn, tiny_cnn]]\n"
     )
     call = [sys.executable, "-m", "papermill", str(NOTEBOOKS / "11_cifar100.ipynb"), str(tmp_path / "out.ipynb")]
     done = subprocess.run([*call, "-f", str(profile)], capture_output=True, text=True)
