@@ -235,6 +235,10 @@ def main() -> None:
     """Entry point: an error that a user can mend is one line, and the exit status is not zero."""
     try:
         app()
+    except SystemExit as ended:
+        if ended.code == 130:  # Ctrl-C
+            typer.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
+        raise
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

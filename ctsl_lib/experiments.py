@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
+import signal
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -344,21 +346,28 @@ def _run_part(
     try:
         for future in as_completed(futures):
             yield future.result()
+    except KeyboardInterrupt:
+        # Workers ignore Ctrl-C; end them here and let each future hear of it, so that nothing is left behind.
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        wait(futures)
+        raise
     finally:
         for future in futures:
             future.cancel()
 
 
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def process_pool(processes: int | None = None) -> Iterator[Executor | None]:
-    """Worker processes of one thread each, which suits networks this small; None for a single process.
+    """Worker processes; each run has one thread, which suits small networks. None for a single process.
 
     Args:
         processes: how many; by default one for each core, and a single one where CUDA does the work.
     """
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
     if processes is None:
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
         processes = 1 if torch.cuda.is_available() else cores or 1
@@ -368,10 +377,5 @@ def process_pool(processes: int | None = None) -> Iterator[Executor | None]:
         yield None
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
-    try:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool:
         yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()

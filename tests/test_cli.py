@@ -1,5 +1,10 @@
 """The command as a user types it, with very short runs."""
 
+import os
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -108,3 +113,27 @@ def test_notebooks_side_by_side(ctsl, tmp_path: Path) -> None:
     status, _, error = ctsl("notebooks", "10", "12", "--out", str(tmp_path / "done"), "--processes", "2")
     assert status == 0, error
     assert {path.name for path in (tmp_path / "done").iterdir()} == {"10_cifar10.ipynb", "12_tiny_imagenet.ipynb"}
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(ctsl, tmp_path: Path) -> None:
+    small = ("pairs=[[tiny_cnn, tiny_cnn]]", "seeds=8", "epochs=8", "n_train=60", "methods=[independent, dml]")
+    given = [part for value in (*small, "batch_size=30") for part in ("-p", value)]
+    command = ["train", "digits", *given, "--processes", "2"]
+    code = "from ctsl_lib.cli import main; main()"
+    records = tmp_path / "records" / "digits"
+    # A session of its own: the signal reaches the workers too, as Ctrl-C in a terminal does.
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *command], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while len(list(records.glob("*.json"))) < 2 and process.poll() is None:
+        threading.Event().wait(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130 and "the same command goes on from there" in error
+    assert "Traceback" not in error
+    kept = {path: path.stat().st_mtime_ns for path in records.glob("*.json")}
+    assert 2 <= len(kept) < 16
+    status, _, error = ctsl(*command[:-1], "1")
+    assert status == 0, error
+    assert len(list(records.glob("*.json"))) == 16
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
