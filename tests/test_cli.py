@@ -119,7 +119,11 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(ctsl, tmp_path:
     small = ("pairs=[[tiny_cnn, tiny_cnn]]", "seeds=8", "epochs=8", "n_train=60", "methods=[independent, dml]")
     given = [part for value in (*small, "batch_size=30") for part in ("-p", value)]
     command = ["train", "digits", *given, "--processes", "2"]
-    code = "from ctsl_lib.cli import main; main()"
+    # A process that was started in the background ignores SIGINT; the one under test must not.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from ctsl_lib.cli import main; main()"
+    )
     records = tmp_path / "records" / "digits"
     # A session of its own: the signal reaches the workers too, as Ctrl-C in a terminal does.
     process = subprocess.Popen(
