@@ -1,5 +1,6 @@
 """Readers of real images, on small archives made here, over a local HTTP server, and on real data where it is."""
 
+import gzip
 import hashlib
 import io
 import multiprocessing
@@ -266,6 +267,32 @@ def test_cifar_is_fetched_unpacked_and_checked(
     (data_root() / "cifar-100-python" / "train").write_bytes(b"damaged")
     with pytest.raises(DataError, match="damaged; remove it and fetch it again"):
         find("cifar100")[1]()
+
+
+def test_fashion_mnist_is_fetched_and_checked(
+    tmp_path: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, web = server
+    resources = []
+    for split, count in (("train", 30), ("t10k", 4)):
+        images = (
+            bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (count, 28, 28)) + bytes(count * 784)
+        )
+        labels = bytes([0, 0, 8, 1]) + count.to_bytes(4, "big") + bytes(i % 10 for i in range(count))
+        for name, content in (
+            (f"{split}-images-idx3-ubyte.gz", images),
+            (f"{split}-labels-idx1-ubyte.gz", labels),
+        ):
+            (web / name).write_bytes(gzip.compress(content))
+            resources.append((name, md5((web / name).read_bytes())))
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", [f"{url}/"])
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "resources", resources)
+    monkeypatch.setenv("CTSL_DATA", str(tmp_path / "data"))
+    with pytest.raises(DataError, match="fashion_mnist is not in"):
+        find("fashion_mnist")
+    download("fashion_mnist")
+    arrays = find("fashion_mnist")[1]()
+    assert arrays.train_images.shape == (30, 1, 28, 28) and arrays.test_labels.tolist() == [0, 1, 2, 3]
 
 
 def test_specs_of_data_are_told_apart_by_name() -> None:
