@@ -3,6 +3,7 @@
 import ast
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,8 +26,6 @@ from ctsl_lib.training import Recipe, show
 NOTEBOOKS = ROOT / "notebooks"
 SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Images, Digits, Objective, Spec)
 """Where the range of a parameter is stated, once."""
-KERNEL = Config() if sys.platform == "win32" else Config({"KernelManager": {"transport": "ipc"}})
-"""Talk to kernels through the file system: quieter than TCP, and safe where several users share a machine."""
 CELL_TIMEOUT = 24 * 3600
 """Seconds; a cell may train a table of large networks. `ctsl notebooks --cell-timeout` changes it."""
 
@@ -141,7 +140,8 @@ def run_notebook(
     started = time.perf_counter()
     checked = check_parameters(source, parameters)
     bar = {"desc": source.stem, "leave": False} if show(None) else False
-    with _environment(CTSL_PROGRESS="0", PYTHONWARNINGS="default"):
+    sockets = tempfile.TemporaryDirectory(prefix="ctsl-")
+    with sockets, _environment(CTSL_PROGRESS="0", PYTHONWARNINGS="default"):
         try:
             papermill.execute_notebook(
                 str(source),
@@ -151,7 +151,7 @@ def run_notebook(
                 log_output=False,
                 execution_timeout=cell_timeout,
                 start_timeout=120,
-                config=KERNEL,
+                config=_transport(Path(sockets.name)),
             )
         except papermill.PapermillExecutionError as error:
             cell = f"In [{error.exec_count}]:\n{error.source}\n\n{error.ename}: {error.evalue}"
@@ -161,6 +161,13 @@ def run_notebook(
     _check_complete(target)
     _tidy(target)
     return time.perf_counter() - started
+
+
+def _transport(folder: Path) -> Config:
+    """Talk to the kernel through files of its own: quieter than TCP, and safe where users share a machine."""
+    if sys.platform == "win32":
+        return Config()
+    return Config({"KernelManager": {"transport": "ipc", "ip": str(folder / "kernel")}})
 
 
 @contextmanager
