@@ -1,6 +1,7 @@
 """Commands of `ctsl` for real images: data, train, status, claims."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -61,15 +62,15 @@ def train(
 def status(dataset: Dataset, profile: Profile = "small", parameter: Parameter = None) -> None:
     """List what is done, running, stopped and missing for a table, stage 1 included."""
     plan, store = plan_of(dataset, profile, parameter), Store()
-    counts: dict[str, int] = {}
     first = dict.fromkeys(
         spec.stage1() for runs in plan.specs().values() for spec in runs if spec.objective.needs_frozen
     )
     rows = [("stage 1", spec) for spec in first]
     rows += [(method, spec) for (_, method), runs in plan.specs().items() for spec in runs]
+    counts: Counter[str] = Counter()
     for method, spec in rows:
         state = state_of(spec, store)
-        counts[state.split()[0].strip(":")] = counts.get(state.split()[0].strip(":"), 0) + 1
+        counts[state.split()[0].strip(":")] += 1
         typer.echo(f"{pair_name(spec.peers):24} {method:14} seed {spec.seed:<3} {spec.key}  {state}")
     typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
 

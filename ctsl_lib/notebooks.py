@@ -134,9 +134,11 @@ def run_notebook(
     """Execute `source` with parameters and write it, outputs and all, to `target`; returns seconds.
 
     It runs in the folder that the caller is in, so that records and figures are found from the kit's root.
-    Raises NotebookError with the failing cell; the notebook as far as it came stands at `target`.
+    Raises NotebookError with the failing cell; `target` is then as it was before, and the notebook as far as it
+    came stands beside it, in a hidden file: a half-run notebook must not pass for a finished one.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.stem}.part.ipynb")
     started = time.perf_counter()
     checked = check_parameters(source, parameters)
     bar = {"desc": source.stem, "leave": False} if show(None) else False
@@ -145,7 +147,7 @@ def run_notebook(
         try:
             papermill.execute_notebook(
                 str(source),
-                str(target),
+                str(partial),
                 parameters=checked,
                 progress_bar=bar,
                 log_output=False,
@@ -158,8 +160,9 @@ def run_notebook(
             raise NotebookError(f"{source.name} failed in this cell:\n{cell}") from None
         except (RuntimeError, TimeoutError) as error:
             raise NotebookError(f"{source.name} did not finish: {type(error).__name__}: {error}") from None
-    _check_complete(target)
-    _tidy(target)
+    _check_complete(partial, source.name)
+    _tidy(partial)
+    partial.replace(target)
     return time.perf_counter() - started
 
 
@@ -185,11 +188,11 @@ def _environment(**values: str) -> Any:
                 os.environ[name] = value
 
 
-def _check_complete(path: Path) -> None:
+def _check_complete(path: Path, name: str) -> None:
     """A kernel that ends early (sys.exit) leaves later cells unrun without any error: make it one."""
     for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
         if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
-            raise NotebookError(f"{path.name} ended before cell {number}, which was never run:\n{cell.source}")
+            raise NotebookError(f"{name} ended before cell {number}, which was never run:\n{cell.source}")
 
 
 def _tidy(path: Path) -> None:

@@ -80,8 +80,12 @@ def test_assignments_are_read_as_a_person_means_them() -> None:
     ],
 )
 def test_a_notebook_that_stops_early_is_an_error(make, tmp_path: Path, source: str, message: str) -> None:
-    with pytest.raises(NotebookError, match=message):
-        run_notebook(make(source, "print('the last cell')"), tmp_path / "out.ipynb", {})
+    path = make(source, "print('the last cell')")
+    before = path.read_bytes()
+    for target in (tmp_path / "out.ipynb", path):  # a failure leaves no target, or the one from before
+        with pytest.raises(NotebookError, match=message):
+            run_notebook(path, target, {})
+    assert not (tmp_path / "out.ipynb").exists() and path.read_bytes() == before
 
 
 @pytest.mark.parametrize("parameters", ["epochs = 3", "epochs: int = 3\nprint(epochs)"])
