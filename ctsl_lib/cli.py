@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 from ctsl_lib import cli_tables
 from ctsl_lib.cli_tables import Processes, Profile, plan_of
 from ctsl_lib.data import Digits
-from ctsl_lib.experiments import Spec, Store, process_pool, run
+from ctsl_lib.experiments import Spec, Store, run
+from ctsl_lib.machine import keep_memory
 from ctsl_lib.networks import NETWORKS
 from ctsl_lib.notebooks import (
     CELL_TIMEOUT,
@@ -155,8 +156,7 @@ def search(
     if dataset is not None:
         plan = plan_of(dataset, profile, [f"n_validation={validation}"])
         base = plan.base(plan.pairs[0])
-    with process_pool(processes) as executor:
-        found = run_search(SEARCHES[what](base), SEARCH_SEEDS[:seeds], executor=executor)
+    found = run_search(SEARCHES[what](base), SEARCH_SEEDS[:seeds], processes=processes)
     out.mkdir(parents=True, exist_ok=True)
     found.to_csv(out / f"{dataset or 'digits'}_{what}.csv", float_format="%.3f")
     typer.echo(found.round(2).to_string())
@@ -233,6 +233,7 @@ def _text(table: pd.DataFrame) -> str:
 
 def main() -> None:
     """Entry point: an error that a user can mend is one line, and the exit status is not zero."""
+    keep_memory()
     try:
         app()
     except SystemExit as ended:

@@ -9,7 +9,7 @@ import pandas as pd
 import typer
 
 from ctsl_lib.claims import claims_table, judge, verdicts
-from ctsl_lib.experiments import Store, process_pool
+from ctsl_lib.experiments import Store
 from ctsl_lib.images import Images
 from ctsl_lib.notebooks import load_profile, parse_assignments
 from ctsl_lib.papertables import export, measurements, pair_name, paper_table, readable_table, state_of
@@ -22,7 +22,10 @@ Profile = Annotated[str, typer.Option(help="A file of notebooks/profiles without
 Parameter = Annotated[
     list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Another value for the profile.")
 ]
-Processes = Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: one for each core]")]
+Processes = Annotated[int | None, typer.Option(min=1, help="Runs side by side. [default: by networks and cores]")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads of each run. [default: by networks and cores]")
+]
 
 
 def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> Plan:
@@ -49,12 +52,15 @@ def data(
 
 @app.command()
 def train(
-    dataset: Dataset, profile: Profile = "small", parameter: Parameter = None, processes: Processes = None
+    dataset: Dataset,
+    profile: Profile = "small",
+    parameter: Parameter = None,
+    processes: Processes = None,
+    threads: Threads = None,
 ) -> None:
     """Run what a table of the paper still lacks. Stop it at any time; the same command goes on."""
     plan = plan_of(dataset, profile, parameter)
-    with process_pool(processes) as executor:
-        plan.train(executor=executor)
+    plan.train(processes=processes, threads=threads)
     _print_table(plan)
 
 

@@ -1,9 +1,11 @@
 """Data sets as tensors in memory, split once and for all by a seed; batches augmented all at once."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import BaseModel, Field
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -58,10 +60,15 @@ class Dataset:
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 images -> float32 with mean 0 and standard deviation 1 over the training set."""
-        mean, std = (
-            torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (self.mean, self.std)
-        )
-        return (images.float() - mean) / std
+        mean, std = self._statistics
+        return images.float().sub_(mean).div_(std)
+
+    @cached_property
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation as tensors on the images' device: made once, as a copy to a GPU stalls it."""
+        device = self.train.images.device
+        mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return mean, std
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data set with its tensors on `device`."""
@@ -141,6 +148,7 @@ class Augmentation:
     mirrored: Tensor
     """(N,) bool."""
     padding: int
+    mirror: bool
 
     @classmethod
     def draw(cls, n: int, padding: int, mirror: bool, seed: int, epoch: int) -> "Augmentation":
@@ -148,11 +156,11 @@ class Augmentation:
         source = generator(seed, "augmentation", epoch)
         shifts = torch.randint(2 * padding + 1, (n, 2), generator=source)
         mirrored = torch.rand(n, generator=source) < 0.5 if mirror else torch.zeros(n, dtype=torch.bool)
-        return cls(shifts, mirrored, padding)
+        return cls(shifts, mirrored, padding, mirror)
 
     def to(self, device: torch.device | str) -> "Augmentation":
         """The same draws on `device`."""
-        return Augmentation(self.shifts.to(device), self.mirrored.to(device), self.padding)
+        return Augmentation(self.shifts.to(device), self.mirrored.to(device), self.padding, self.mirror)
 
     def __call__(self, images: Tensor, indices: Tensor) -> Tensor:
         """Crop each image at its own place out of a border of zeros, and mirror those drawn for it.
@@ -161,13 +169,16 @@ class Augmentation:
             images: (N, channels, H, W), the whole data set.
             indices: (B,) which of them make the batch.
         """
-        if self.padding == 0 and not bool(self.mirrored.any()):
-            return images[indices]
-        height, width = images.shape[2:]
-        rows = torch.arange(height, device=images.device) + self.shifts[indices, 0, None] - self.padding
-        columns = torch.arange(width, device=images.device) + self.shifts[indices, 1, None] - self.padding
-        columns = torch.where(self.mirrored[indices, None], columns.flip(1), columns)
-        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-        rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-        batch = images[indices[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (B, H, W, channels)
-        return batch.permute(0, 3, 1, 2) * inside[:, None]
+        batch = images.index_select(0, indices)
+        if self.padding == 0 and not self.mirror:
+            return batch
+        (height, width), shifts = batch.shape[2:], self.shifts[indices]
+        batch = F.pad(batch, (self.padding,) * 4)
+        rows = torch.arange(height, device=batch.device) + shifts[:, :1]
+        columns = torch.arange(width, device=batch.device) + shifts[:, 1:]
+        if self.mirror:
+            columns = torch.where(self.mirrored[indices, None], columns.flip(1), columns)
+        # One gather crops and mirrors the whole batch: pixel (row, column) of the padded image, for all channels.
+        places = rows[:, :, None] * batch.shape[3] + columns[:, None, :]
+        places = places.flatten(1)[:, None].expand(-1, batch.shape[1], -1)
+        return batch.flatten(2).gather(2, places).view(-1, batch.shape[1], height, width)

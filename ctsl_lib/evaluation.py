@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from ctsl_lib.data import Dataset, Split
-from ctsl_lib.networks import Peer, PeerOutput
+from ctsl_lib.networks import Peer, PeerOutput, Precision, autocast
 
 EVALUATION_BATCH = 1024
 
 
 @torch.no_grad()
-def predict(peer: Peer, images: Tensor, data: Dataset) -> PeerOutput:
+def predict(peer: Peer, images: Tensor, data: Dataset, precision: Precision = "fp32") -> PeerOutput:
     """Logits and embeddings of all `images` (uint8) in evaluation mode; the peer's mode is put back after.
 
     `data` must be the data set that the peer was trained on: its mean and deviation normalise the images.
@@ -21,7 +21,8 @@ def predict(peer: Peer, images: Tensor, data: Dataset) -> PeerOutput:
     was_training = peer.training
     peer.eval()
     try:
-        parts = [peer(data.normalise(batch)) for batch in images.split(EVALUATION_BATCH)]
+        with autocast(images.device, precision):
+            parts = [peer(data.normalise(batch)) for batch in images.split(EVALUATION_BATCH)]
     finally:
         peer.train(was_training)
     return PeerOutput(torch.cat([p.logits for p in parts]), torch.cat([p.embedding for p in parts]))
@@ -59,14 +60,17 @@ def agreement(logits: Sequence[Tensor]) -> float:
     return 100 * sum(shares) / len(shares)
 
 
-def accuracies(peers: Sequence[Peer], split: Split, data: Dataset) -> list[float]:
+def accuracies(peers: Sequence[Peer], split: Split, data: Dataset, precision: Precision = "fp32") -> list[float]:
     """Top-1 accuracy of each peer, in percent."""
-    return [top_k_accuracy(predict(peer, split.images, data).logits, split.labels) for peer in peers]
+    logits = [predict(peer, split.images, data, precision).logits for peer in peers]
+    return [top_k_accuracy(z, split.labels) for z in logits]
 
 
-def evaluate(peers: Sequence[Peer], split: Split, data: Dataset) -> dict[str, list[float]]:
+def evaluate(
+    peers: Sequence[Peer], split: Split, data: Dataset, precision: Precision = "fp32"
+) -> dict[str, list[float]]:
     """Final metrics in percent: `top1`, `top5` and `ece` with a value for each peer, `agreement` with one."""
-    logits = [predict(peer, split.images, data).logits for peer in peers]
+    logits = [predict(peer, split.images, data, precision).logits for peer in peers]
     metrics = {
         "top1": [top_k_accuracy(z, split.labels) for z in logits],
         "top5": [top_k_accuracy(z, split.labels, k=min(5, data.num_classes)) for z in logits],

@@ -2,25 +2,14 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
-import platform
-import signal
-import subprocess
-import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed, wait
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import cache
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-import torchvision
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
-from tqdm import tqdm
 
 from ctsl_lib import ROOT, __version__, zoo  # noqa: F401  (the zoo registers its networks)
 from ctsl_lib.checkpoints import Checkpoint
@@ -30,11 +19,16 @@ from ctsl_lib.files import write_atomically
 from ctsl_lib.images import DataSpec
 from ctsl_lib.networks import Peer, build_peer, check_network, count_parameters
 from ctsl_lib.objectives import Objective
+from ctsl_lib.provenance import Provenance, current_commit, default_device, provenance
+from ctsl_lib.recipes import Recipe
 from ctsl_lib.seeds import derive_seed
-from ctsl_lib.training import History, Recipe, frozen_copies, show, train
+from ctsl_lib.training import History, frozen_copies, train
 
-NUMERICS = 1
-"""Raised when the same spec would give other numbers, so that old and new records never mix in one mean."""
+NUMERICS = 2
+"""Raised when the same spec would give other numbers, so that old and new records never mix in one mean.
+
+1: relation losses by direct differences in float32. 2: by Gram matrices in float64; weights channels last.
+"""
 
 
 class Spec(BaseModel, frozen=True, extra="forbid"):
@@ -67,19 +61,6 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
         """
         peers = self.peers if self.objective.teacher is None else (self.objective.teacher,)
         return self.model_copy(update={"objective": Objective(), "peers": peers, "stage": 1})
-
-
-class Provenance(BaseModel, frozen=True):
-    """Where and with what a record was made."""
-
-    device: str
-    commit: str
-    versions: dict[str, str]
-    threads: int
-    finished: str
-    """UTC, ISO 8601."""
-    wall_time: float
-    """Seconds of training and evaluation, without stage 1."""
 
 
 class Record(BaseModel, frozen=True):
@@ -158,11 +139,6 @@ class Store:
         return record
 
 
-def default_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def run(
     spec: Spec,
     store: Store | None = None,
@@ -236,7 +212,7 @@ def _train(
     record = Record(
         spec=spec,
         parameters=[count_parameters(peer) for peer in peers],
-        metrics=evaluate(peers, data.split(spec.evaluate_on), data),
+        metrics=evaluate(peers, data.split(spec.evaluate_on), data, spec.recipe.precision),
         history=history,
         provenance=provenance(device, checkpoint.seconds),
     )
@@ -254,128 +230,3 @@ def initial_peers(spec: Spec, channels: int, num_classes: int, device: torch.dev
 def _shape(spec: Spec) -> tuple[int, int]:
     data = spec.data.load(spec.seed)
     return data.channels, data.num_classes
-
-
-def provenance(device: torch.device, wall_time: float) -> Provenance:
-    """Where and with what this process works."""
-    return Provenance(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
-        commit=current_commit(),
-        versions={
-            "ctsl": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-        },
-        threads=torch.get_num_threads(),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        wall_time=round(wall_time, 3),
-    )
-
-
-@cache
-def current_commit() -> str:
-    """The commit of the code, with "+changes" where the work tree differs from it; "unknown" outside git.
-
-    Asked once, before the first run: that is the code which this process has loaded.
-    """
-    folder = Path(__file__).parent
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "--", "."],
-            cwd=folder, capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + ("+changes" if changed else "")
-
-
-def grid(base: Spec, objectives: Mapping[str, Objective], seeds: Iterable[int]) -> list[Spec]:
-    """The spec of every objective with every seed, otherwise like `base`."""
-    rows = list(objectives.values())
-    return [base.model_copy(update={"objective": row, "seed": seed}) for seed in seeds for row in rows]
-
-
-def run_grid(
-    specs: Sequence[Spec],
-    store: Store | None = None,
-    *,
-    executor: Executor | None = None,
-    keep_weights: bool = False,
-    device: torch.device | str | None = None,
-    progress: bool | None = None,
-) -> list[Record]:
-    """Run many specs, one after the other or on an executor; those with a record take no time.
-
-    Whatever has finished stays finished: after an error or Ctrl-C the same call goes on where it stopped.
-    Returns: the records in the order of `specs`.
-    """
-    store = store if store is not None else Store()
-    main = list(dict.fromkeys(specs))
-    first = list(dict.fromkeys(spec.stage1() for spec in main if spec.objective.needs_frozen))
-    first = [spec for spec in first if spec not in main]
-    with tqdm(total=len(first) + len(main), desc="runs", unit="run", disable=not show(progress)) as bar:
-        # Stage 1 before all else: two runs that share its networks must not both train them.
-        for part, keep in ((first, True), (main, keep_weights)):
-            for _ in _run_part(part, store, executor, keep, device):
-                bar.update()
-    records = [store.load(spec) for spec in specs]
-    if any(record is None for record in records):
-        raise RuntimeError(f"records vanished from {store.root} while the grid ran")
-    return [record for record in records if record is not None]
-
-
-def _run_part(
-    specs: Sequence[Spec],
-    store: Store,
-    executor: Executor | None,
-    keep_weights: bool,
-    device: torch.device | str | None,
-) -> Iterator[Record]:
-    if executor is None:
-        for spec in specs:
-            yield run(spec, store, keep_weights=keep_weights, device=device, progress=False)
-        return
-    futures = [
-        executor.submit(run, spec, store, keep_weights=keep_weights, device=device, progress=False)
-        for spec in specs
-    ]
-    try:
-        for future in as_completed(futures):
-            yield future.result()
-    except KeyboardInterrupt:
-        # Workers ignore Ctrl-C; end them here and let each future hear of it, so that nothing is left behind.
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        wait(futures)
-        raise
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def process_pool(processes: int | None = None) -> Iterator[Executor | None]:
-    """Worker processes; each run has one thread, which suits small networks. None for a single process.
-
-    Args:
-        processes: how many; by default one for each core, and a single one where CUDA does the work.
-    """
-    if processes is None:
-        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-        processes = 1 if torch.cuda.is_available() else cores or 1
-    if processes < 1:
-        raise ValueError(f"processes must be 1 or more, got {processes}")
-    if processes == 1:
-        yield None
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool:
-        yield pool

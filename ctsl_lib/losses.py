@@ -1,7 +1,8 @@
 r"""The four kinds of knowledge as pure functions of tensors.
 
 Cross entropy is PyTorch's own. The rest are the *response* loss (also used, against a frozen copy, for
-self-learning), and the two halves of the *relation* loss: *distance* and *angle*.
+self-learning), and the two halves of the *relation* loss: *distance* and *angle*. How these are computed, for all
+peers at once, is in `relations`; as the formulas are written, in `reference`.
 
 No function here detaches anything: whoever calls it decides, visibly, which side may learn.
 """
@@ -10,11 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-COINCIDENT = 1e-6
-"""Two images whose distance is below this share of the batch's mean distance count as one point.
-
-The direction between them is not defined, and its gradient (1 / distance) would be unbounded.
-"""
+from ctsl_lib.relations import check_embeddings, check_finite, unchecked_relation_losses
 
 
 def response_loss(logits: Tensor, target_logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -43,7 +40,7 @@ def response_loss(logits: Tensor, target_logits: Tensor, temperature: float = 1.
             "logits and target_logits must be non-empty and of one shape (B, C), "
             f"got {tuple(logits.shape)} and {tuple(target_logits.shape)}"
         )
-    _check_finite(logits=logits, target_logits=target_logits)
+    check_finite(logits=logits, target_logits=target_logits)
     log_p = F.log_softmax(_at_least_float32(logits) / temperature, dim=1)
     log_q = F.log_softmax(_at_least_float32(target_logits) / temperature, dim=1)
     return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
@@ -69,11 +66,9 @@ def distance_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
     Raises: ValueError on batches that are unequal or smaller than 2, or on non-finite input.
     Source: Park et al. 2019, arXiv 1904.05068, eqs. 6 to 8, between peers.
     """
-    _check_embeddings(embedding, target_embedding, minimum=2, term="distance_loss")
-    with torch.autocast(embedding.device.type, enabled=False):
-        own, target = (relative_distances(side) for side in (embedding, target_embedding))
-        batch = len(own)
-        return F.huber_loss(own, target, reduction="sum") / (batch * (batch - 1))
+    pair = {"embedding": embedding, "target_embedding": target_embedding}
+    check_embeddings(pair, minimum=2, term="distance_loss")
+    return _both_ways(unchecked_relation_losses(list(pair.values()), angle=False).distance)
 
 
 def angle_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
@@ -96,62 +91,15 @@ def angle_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
     Raises: ValueError on batches that are unequal or smaller than 3, or on non-finite input.
     Source: Park et al. 2019, arXiv 1904.05068, eqs. 9 and 10, between peers.
     """
-    _check_embeddings(embedding, target_embedding, minimum=3, term="angle_loss")
-    with torch.autocast(embedding.device.type, enabled=False):
-        own, target = (cosines(side) for side in (embedding, target_embedding))
-        batch = len(own)
-        return F.huber_loss(own, target, reduction="sum") / (batch * (batch - 1) * (batch - 2))
+    pair = {"embedding": embedding, "target_embedding": target_embedding}
+    check_embeddings(pair, minimum=3, term="angle_loss")
+    return _both_ways(unchecked_relation_losses(list(pair.values()), distance=False).angle)
 
 
-def relative_distances(embedding: Tensor) -> Tensor:
-    """The (B, B) matrix psi_D(u, v): distances between images in units of their mean."""
-    distances = _differences(embedding)[1]
-    batch = len(distances)
-    mean = distances.sum() / (batch * (batch - 1))
-    return distances / torch.where(mean > 0, mean, 1)
-
-
-def cosines(embedding: Tensor) -> Tensor:
-    """The (B, B, B) tensor psi_A with index [v, u, w]: the cosine at vertex v between images u and w.
-
-    It is 0 where two of the three are the same image, or coincide with the vertex.
-    """
-    differences, distances = _differences(embedding)
-    batch = len(distances)
-    coincident = distances <= COINCIDENT * distances.sum() / (batch * (batch - 1))
-    # Both `where` are needed: one inside the quotient keeps its gradient finite, one outside sets the value.
-    safe = torch.where(coincident, 1, distances)[..., None]
-    directions = torch.where(coincident[..., None], 0, differences / safe)
-    cosine = directions @ directions.transpose(1, 2)
-    return cosine.masked_fill(torch.eye(batch, dtype=torch.bool, device=cosine.device), 0)
-
-
-def _differences(embedding: Tensor) -> tuple[Tensor, Tensor]:
-    """Differences f_u - f_v as (B, B, D) with index [v, u], and their norms with a zero gradient at 0."""
-    points = _at_least_float32(embedding)
-    differences = points[None, :, :] - points[:, None, :]
-    squares = differences.square().sum(dim=2)
-    zero = squares == 0
-    return differences, torch.where(zero, 0, torch.where(zero, 1, squares).sqrt())
+def _both_ways(values: Tensor) -> Tensor:
+    """A pair's loss with gradients for both sides, where each entry of `values` has its own side's alone."""
+    return values[0] + (values[1] - values[1].detach())
 
 
 def _at_least_float32(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
-
-
-def _check_embeddings(embedding: Tensor, target_embedding: Tensor, *, minimum: int, term: str) -> None:
-    shapes = f"embedding {tuple(embedding.shape)} and target_embedding {tuple(target_embedding.shape)}"
-    if embedding.ndim != 2 or target_embedding.ndim != 2:
-        raise ValueError(f"{term} needs embeddings of shape (B, D), got {shapes}")
-    if len(embedding) != len(target_embedding):
-        raise ValueError(f"embedding and target_embedding must hold the same images, got {shapes}")
-    if len(embedding) < minimum:
-        raise ValueError(f"{term} compares {minimum} or more images, so embedding is too small: got {shapes}")
-    _check_finite(embedding=embedding, target_embedding=target_embedding)
-
-
-def _check_finite(**tensors: Tensor) -> None:
-    for name, values in tensors.items():
-        if not torch.isfinite(values).all():
-            bad = int((~torch.isfinite(values)).sum())
-            raise ValueError(f"{name} of shape {tuple(values.shape)} holds {bad} values that are not finite")

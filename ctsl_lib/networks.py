@@ -1,7 +1,7 @@
 """Peers: a backbone that makes an embedding, and a linear classifier on top of it."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,9 +28,34 @@ class Peer(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, images: Tensor) -> PeerOutput:
-        """(B, channels, H, W) normalised images -> logits and embedding."""
+        """(B, channels, H, W) normalised images -> logits and embedding, at least float32 under autocast too."""
         embedding = self.backbone(images)
-        return PeerOutput(self.classifier(embedding), embedding)
+        if torch.is_autocast_enabled(embedding.device.type):
+            embedding = embedding.float()
+        with torch.autocast(embedding.device.type, enabled=False):
+            return PeerOutput(self.classifier(embedding), embedding)
+
+
+Precision = Literal["fp32", "bf16"]
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Within it, layers before the embedding compute in this precision; weights stay float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+class StridedDepthwise(nn.Conv2d):
+    """A convolution that stays in float32 under autocast on a CPU.
+
+    The backward pass of strided depthwise convolutions in bfloat16 is many times slower there.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """As Conv2d."""
+        if images.device.type != "cpu":
+            return super().forward(images)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(images.float())
 
 
 def peer_from(network: nn.Module, classifier: str) -> Peer:
@@ -79,11 +104,18 @@ def check_network(name: str) -> str:
 
 
 def build_peer(name: str, channels: int, num_classes: int, seed: int) -> Peer:
-    """An untrained network of the registry whose initial weights depend on `seed` alone."""
+    """An untrained network of the registry whose initial weights depend on `seed` alone.
+
+    Its weights lie channels last, which convolutions are faster with.
+    """
     check_network(name)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return NETWORKS[name](channels, num_classes)
+        peer = NETWORKS[name](channels, num_classes)
+    for layer in peer.modules():
+        if type(layer) is nn.Conv2d and max(layer.stride) > 1 and 1 < layer.groups == layer.in_channels:
+            layer.__class__ = StridedDepthwise  # same weights under the same name
+    return peer.to(memory_format=torch.channels_last)
 
 
 def count_parameters(module: nn.Module) -> int:

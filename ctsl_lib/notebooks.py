@@ -21,7 +21,8 @@ from ctsl_lib.data import Digits
 from ctsl_lib.experiments import Spec
 from ctsl_lib.images import Images
 from ctsl_lib.objectives import Objective
-from ctsl_lib.training import Recipe, show
+from ctsl_lib.recipes import Recipe
+from ctsl_lib.training import show
 
 NOTEBOOKS = ROOT / "notebooks"
 SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Images, Digits, Objective, Spec)

@@ -10,12 +10,14 @@ from itertools import chain, combinations
 from typing import Annotated, Literal
 
 import pandas as pd
+import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
-from ctsl_lib.losses import angle_loss, distance_loss, response_loss
+from ctsl_lib.losses import response_loss
 from ctsl_lib.networks import PeerOutput
+from ctsl_lib.relations import relation_losses
 
 TERMS = ("ce", "response", "distance", "angle", "self")
 GROUPS: dict[str, tuple[str, ...]] = {"MLI": ("response",), "MLR": ("distance", "angle"), "SLI": ("self",)}
@@ -45,8 +47,8 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     """What the self term learns from: None for the own frozen copy, or the name of a network that is trained
     alone, then frozen, and teaches every peer (Hinton et al. 2015)."""
     detach_relations: bool = True
-    """True: the other peer's geometry is a fixed target. False: both sides move towards each other, which for
-    simultaneous updates is the same as doubling the weights of two peers' relation terms: Huber is even."""
+    """True: the other peer's geometry is a fixed target. False: a peer also follows the terms of the others that
+    it enters, so both sides of a pair move; Huber is even, so this is the same as doubling the gradient."""
     start: Literal["fresh", "pretrained"] = "fresh"
     """Where the peers of stage 2 begin: new initial weights, or the weights that stage 1 ended with."""
     scale_self_by_t2: bool = False
@@ -103,6 +105,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         frozen: Sequence[Tensor] | None = None,
         *,
         only: Iterable[int] | None = None,
+        compiled: bool = False,
     ) -> list[dict[str, Tensor]]:
         """The weighted terms of each peer's loss; their sum over terms and peers is what to minimise.
 
@@ -111,6 +114,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
             labels: (B,) class indices.
             frozen: for each peer the (B, C) logits of its frozen copy; needed where the self term counts.
             only: the peers whose terms to compute; default all.
+            compiled: compile the relation losses' inner loop; see `relation_losses`.
 
         Returns: a dict term -> scalar for each of these peers. Mutual terms are averaged over the other peers
             and absent for K = 1.
@@ -119,9 +123,15 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         if self.self > 0 and (frozen is None or len(frozen) != len(outputs)):
             got = "none" if frozen is None else len(frozen)
             raise ValueError(f"the self term needs frozen logits for {len(outputs)} peers, got {got}")
+        chosen = list(range(len(outputs)) if only is None else only)
         targets = [output.detach() for output in outputs]  # a peer teaches, it is not taught back
-        relation_targets = targets if self.detach_relations else outputs
         scale = self.temperature**2 if self.scale_self_by_t2 else 1.0
+        relations = None
+        if len(outputs) > 1 and (self.distance > 0 or self.angle > 0):
+            sides = [(outputs if k in chosen else targets)[k].embedding for k in range(len(outputs))]
+            relations = relation_losses(
+                sides, distance=self.distance > 0, angle=self.angle > 0, compiled=compiled
+            )
 
         def terms(k: int) -> dict[str, Tensor]:
             own, others = outputs[k], [j for j in range(len(outputs)) if j != k]
@@ -131,30 +141,21 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
                     own.logits.float(), labels, label_smoothing=self.label_smoothing
                 )
             if self.response > 0 and others:
-                found["response"] = self.response * _mean(
-                    response_loss(own.logits, targets[j].logits) for j in others
-                )
-            if self.distance > 0 and others:
-                found["distance"] = self.distance * _mean(
-                    distance_loss(own.embedding, relation_targets[j].embedding) for j in others
-                )
-            if self.angle > 0 and others:
-                found["angle"] = self.angle * _mean(
-                    angle_loss(own.embedding, relation_targets[j].embedding) for j in others
-                )
+                mutual = torch.stack([response_loss(own.logits, targets[j].logits) for j in others])
+                found["response"] = self.response * mutual.mean()
+            if self.distance > 0 and relations is not None:
+                found["distance"] = self.distance * self._through_both(relations.distance[k])
+            if self.angle > 0 and relations is not None:
+                found["angle"] = self.angle * self._through_both(relations.angle[k])
             if self.self > 0 and frozen is not None:
                 found["self"] = (self.self * scale) * response_loss(own.logits, frozen[k], self.temperature)
             return found
 
-        return [terms(k) for k in (range(len(outputs)) if only is None else only)]
+        return [terms(k) for k in chosen]
 
-
-def _mean(values: Iterable[Tensor]) -> Tensor:
-    listed = list(values)
-    total = listed[0]
-    for value in listed[1:]:
-        total = total + value
-    return total / len(listed)
+    def _through_both(self, loss: Tensor) -> Tensor:
+        """A relation term with its gradient once, or also as the other peers count the same pairs."""
+        return loss if self.detach_relations else loss + (loss - loss.detach())
 
 
 def factorial(full: Objective) -> dict[str, Objective]:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ctsl_lib.data import Split
 from ctsl_lib.figures import COLOURS, MARKERS, label, look, style
-from ctsl_lib.losses import relative_distances
 from ctsl_lib.objectives import Objective
+from ctsl_lib.reference import relative_distances
 
 
 def images(split: Split, class_names: Sequence[str], count: int = 12) -> Figure:

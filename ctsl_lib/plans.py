@@ -1,18 +1,18 @@
 """A plan names all runs behind one of the paper's tables: pairs of networks, methods, seeds, one recipe."""
 
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
 from ctsl_lib.data import Digits
-from ctsl_lib.experiments import Record, Spec, Store, run_grid
+from ctsl_lib.experiments import Record, Spec, Store
+from ctsl_lib.grids import layout_for, process_pool, run_grid
 from ctsl_lib.images import ImageFolder, Images
-from ctsl_lib.networks import check_network
+from ctsl_lib.networks import Precision, check_network
 from ctsl_lib.objectives import Objective, baselines, factorial, methods
+from ctsl_lib.recipes import Recipe
 from ctsl_lib.sources import SOURCES
-from ctsl_lib.training import Recipe
 
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
@@ -40,6 +40,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     schedule: Literal["one_cycle", "cosine", "steps"]
     padding: int
     mirror: bool
+    precision: Precision = "fp32"
+    compile: bool = False
     evaluate_every: int = 1
 
     @field_validator("pairs")
@@ -84,10 +86,19 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
             for method, objective in self.objectives.items()
         }
 
-    def train(self, store: Store | None = None, executor: Executor | None = None) -> None:
-        """Run what has no record yet, seed by seed, so that a plan cut short has whole comparisons."""
-        specs = [spec for runs in self.specs().values() for spec in runs]
-        run_grid(sorted(specs, key=lambda spec: spec.seed), store, executor=executor)
+    def train(
+        self, store: Store | None = None, *, processes: int | None = None, threads: int | None = None
+    ) -> None:
+        """Run what has no record yet, seed by seed, so that a plan cut short has whole comparisons.
+
+        Args:
+            store: where records live.
+            processes: runs side by side. threads: of each. By default what suits the networks and the machine.
+        """
+        specs = sorted((spec for runs in self.specs().values() for spec in runs), key=lambda spec: spec.seed)
+        chosen = layout_for(specs, processes, threads)
+        with process_pool(chosen.processes) as executor:
+            run_grid(specs, store, executor=executor, threads=chosen.threads)
 
     def records(self, store: Store | None = None) -> dict[tuple[tuple[str, ...], str], list[Record]]:
         """(pair, method) -> the records that are there."""

@@ -11,11 +11,12 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
 from ctsl_lib import figures
-from ctsl_lib.experiments import Record, Spec, Store, grid, process_pool, run_grid
+from ctsl_lib.experiments import Record, Spec, Store
+from ctsl_lib.grids import grid, process_pool, run_grid
 from ctsl_lib.objectives import ABLATIONS, METHOD_NAMES, METHODS, Objective, objective_table
 from ctsl_lib.pictures import method_diagram
+from ctsl_lib.recipes import Recipe
 from ctsl_lib.tables import Interval, factorial_effects, frame_of, readable, summary
-from ctsl_lib.training import Recipe
 
 QUICK = Spec(recipe=Recipe())
 """The quick profile: a pair of equal tiny networks on the noisy digits."""

@@ -6,15 +6,15 @@ weights of its parts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from itertools import product
 
 import pandas as pd
 
-from ctsl_lib.experiments import Spec, Store, run_grid
+from ctsl_lib.experiments import Spec, Store
+from ctsl_lib.grids import layout_for, process_pool, run_grid
 from ctsl_lib.objectives import Objective
+from ctsl_lib.recipes import Recipe
 from ctsl_lib.tables import mean_interval
-from ctsl_lib.training import Recipe
 
 SEARCH_SEEDS = tuple(range(1000, 1010))
 """Far from the seeds 0, 1, ... that results are reported on."""
@@ -72,7 +72,7 @@ def search(
     candidates: Mapping[str, Spec],
     seeds: Sequence[int] = SEARCH_SEEDS,
     store: Store | None = None,
-    executor: Executor | None = None,
+    processes: int | None = None,
 ) -> pd.DataFrame:
     """Validation accuracy of each candidate: mean over peers and seeds with its 95 % interval, best first."""
     specs = [
@@ -80,7 +80,9 @@ def search(
         for spec in candidates.values()
         for seed in seeds
     ]
-    records = run_grid(specs, store, executor=executor)
+    chosen = layout_for(specs, processes)
+    with process_pool(chosen.processes) as executor:
+        records = run_grid(specs, store, executor=executor, threads=chosen.threads)
     rows = []
     for position, name in enumerate(candidates):
         runs = records[position * len(seeds) : (position + 1) * len(seeds)]

@@ -1,45 +1,23 @@
 """One loop for every method and for both stages."""
 
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from ctsl_lib.batches import Batches, FrozenLogits
 from ctsl_lib.checkpoints import Checkpoint
-from ctsl_lib.data import Augmentation, Dataset, SplitName
-from ctsl_lib.evaluation import accuracies, predict
-from ctsl_lib.networks import Peer
+from ctsl_lib.data import Dataset, SplitName
+from ctsl_lib.evaluation import accuracies
+from ctsl_lib.networks import Peer, autocast
 from ctsl_lib.objectives import Objective
-from ctsl_lib.seeds import derive_seed, generator
-
-
-class Recipe(BaseModel, frozen=True, extra="forbid"):
-    """How to train: optimiser, schedule, epochs, batches, augmentation."""
-
-    epochs: int = Field(default=12, ge=1)
-    batch_size: int = Field(default=32, ge=3)
-    """Images a step; the last, incomplete batch of an epoch is left out."""
-    learning_rate: float = Field(default=0.05, gt=0, allow_inf_nan=False)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
-    schedule: Literal["one_cycle", "cosine", "steps"] = "one_cycle"
-    """one_cycle: up over the first 30 %, then down a cosine. cosine: down. steps: times `drop` at `drop_at`."""
-    drop_at: tuple[float, ...] = (0.3, 0.6, 0.8)
-    """For `steps`: where to lower the rate, as shares of the training (0.3, 0.6, 0.8 of 200: 60, 120, 160)."""
-    drop: float = Field(default=0.2, gt=0, lt=1)
-    padding: int = Field(default=1, ge=0)
-    """Random shift of each image by up to this many pixels; 0 for none."""
-    mirror: bool = False
-    """Random left-right flip of each image."""
-    evaluate_every: int = Field(default=1, ge=1)
-    """Epochs between two points of the accuracy curve."""
+from ctsl_lib.recipes import Recipe, learning_rate_factor
+from ctsl_lib.seeds import derive_seed
 
 
 class History(BaseModel, frozen=True):
@@ -96,14 +74,8 @@ def train(
 
     Returns: the history. Raises: ValueError on settings that do not fit, NonFiniteLossError.
     """
-    n, batch_size = len(data.train), recipe.batch_size
-    if not peers:
-        raise ValueError("peers must hold 1 or more networks, got none")
-    if batch_size > n:
-        raise ValueError(f"batch_size must be at most the {n} training images, got {batch_size}")
-    if objective.self > 0 and (frozen is None or len(frozen) != len(peers)):
-        raise ValueError(f"the self term needs {len(peers)} frozen copies; train stage 1 first")
-    steps = n // batch_size
+    _check_settings(peers, objective, data, recipe, frozen)
+    steps = len(data.train) // recipe.batch_size
     optimizer = torch.optim.SGD(
         [parameter for peer in peers for parameter in peer.parameters()],
         lr=recipe.learning_rate,
@@ -111,7 +83,10 @@ def train(
         weight_decay=recipe.weight_decay,
     )
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(recipe, step / (recipe.epochs * steps)))
-    frozen_logits = _FrozenLogits(frozen, data, cache=recipe.padding == 0 and not recipe.mirror)
+    frozen_logits = FrozenLogits(frozen, data, recipe)
+    if recipe.compile and data.train.images.is_cuda:  # on a CPU compiled networks do not pay for themselves
+        for network in (*peers, *frozen_logits.frozen):
+            network.compile()
     history = History(terms=[{} for _ in peers], accuracy=[[] for _ in peers], evaluated=[])
     saved = checkpoint.load() if checkpoint is not None else None
     if saved is not None:
@@ -129,10 +104,11 @@ def train(
     with torch.random.fork_rng():
         for epoch in bar:
             torch.manual_seed(derive_seed(seed, "dropout", epoch))
-            batches = _Batches(data, recipe, seed, epoch, frozen_logits)
+            batches = Batches(data, recipe, seed, epoch, frozen_logits)
             history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
             if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
-                history.add_accuracy(epoch + 1, accuracies(peers, data.split(evaluate_on), data))
+                found = accuracies(peers, data.split(evaluate_on), data, recipe.precision)
+                history.add_accuracy(epoch + 1, found)
             if checkpoint is not None:
                 state = {
                     "epoch": epoch + 1,
@@ -145,97 +121,81 @@ def train(
     return history
 
 
+def _check_settings(
+    peers: Sequence[Peer], objective: Objective, data: Dataset, recipe: Recipe, frozen: Sequence[Peer] | None
+) -> None:
+    n = len(data.train)
+    if not peers:
+        raise ValueError("peers must hold 1 or more networks, got none")
+    if recipe.batch_size > n:
+        raise ValueError(f"batch_size must be at most the {n} training images, got {recipe.batch_size}")
+    if objective.self > 0 and (frozen is None or len(frozen) != len(peers)):
+        raise ValueError(f"the self term needs {len(peers)} frozen copies; train stage 1 first")
+
+
 def _epoch(
     peers: Sequence[Peer],
     objective: Objective,
-    batches: "_Batches",
+    batches: Batches,
     optimizer: torch.optim.Optimizer,
     scheduler: LambdaLR,
 ) -> list[dict[str, float]]:
     """Once through the training images; returns for each peer term -> mean over the batches."""
-    everyone = range(len(peers))
+    everyone, recipe = range(len(peers)), batches.recipe
     groups = [everyone] if objective.update == "simultaneous" else [range(k, k + 1) for k in everyone]
-    sums: list[dict[str, Tensor]] = [{} for _ in peers]
+    seen = _Terms(batches.epoch)
     for peer in peers:
         peer.train()
-    for step, (images, labels, copies) in enumerate(batches):
+    for images, labels, copies in batches:
         for group in groups:
             optimizer.zero_grad()
-            outputs = [peer(images) for peer in peers]  # all forwards first
-            losses = objective(outputs, labels, copies, only=group)  # for each peer a dict: term -> scalar
-            total = torch.stack([value for loss in losses for value in loss.values()]).sum()
-            _check_finite(total, dict(zip(group, losses, strict=True)), batches.epoch, step)
+            with autocast(images.device, recipe.precision):
+                outputs = [peer(images) for peer in peers]  # all forwards first
+            losses = objective(outputs, labels, copies, only=group, compiled=recipe.compile)
+            total = seen.add(dict(zip(group, losses, strict=True)))  # for each peer a dict: term -> scalar
             total.backward()
             optimizer.step()
-            for k, loss in zip(group, losses, strict=True):
-                for name, value in loss.items():
-                    sums[k][name] = sums[k].get(name, 0) + value.detach()
         scheduler.step()
-    return [{name: value.item() / len(batches) for name, value in found.items()} for found in sums]
+    return seen.means(len(peers), len(batches))
 
 
-class _Batches:
-    """The batches of one epoch: augmented images, labels, the frozen copies' logits."""
+class _Terms:
+    """The terms of one epoch. On a GPU they are looked at now and then only: each look waits for it."""
 
-    def __init__(
-        self, data: Dataset, recipe: Recipe, seed: int, epoch: int, frozen_logits: "_FrozenLogits"
-    ) -> None:
-        self.data, self.recipe, self.epoch, self.frozen_logits = data, recipe, epoch, frozen_logits
-        n, device = len(data.train), data.train.images.device
-        self.order = torch.randperm(n, generator=generator(seed, "order", epoch)).to(device)
-        self.augmentation = Augmentation.draw(n, recipe.padding, recipe.mirror, seed, epoch).to(device)
+    EVERY = 100
 
-    def __len__(self) -> int:
-        return len(self.order) // self.recipe.batch_size
+    def __init__(self, epoch: int) -> None:
+        self.epoch, self.checked = epoch, 0
+        self.names: list[list[tuple[int, str]]] = []
+        self.values: list[Tensor] = []
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, list[Tensor] | None]]:
-        train, size = self.data.train, self.recipe.batch_size
-        for batch in self.order[: len(self) * size].split(size):
-            images = self.data.normalise(self.augmentation(train.images, batch))
-            yield images, train.labels[batch], self.frozen_logits(batch, images)
+    def add(self, losses: dict[int, dict[str, Tensor]]) -> Tensor:
+        """Take note of the terms of a step (peer -> term -> scalar) and return their sum."""
+        values = torch.stack([value for loss in losses.values() for value in loss.values()])
+        self.names.append([(k, name) for k, loss in losses.items() for name in loss])
+        self.values.append(values.detach())
+        if values.device.type == "cpu" or len(self.values) % self.EVERY == 0:
+            self.check()
+        return values.sum()
 
+    def check(self) -> None:
+        """Raise for the first step that has a term which is not finite."""
+        fresh, self.checked = range(self.checked, len(self.values)), len(self.values)
+        if not fresh or torch.isfinite(torch.cat([self.values[step] for step in fresh])).all():
+            return
+        step = next(step for step in fresh if not torch.isfinite(self.values[step]).all())
+        pairs = zip(self.names[step], self.values[step].tolist(), strict=True)
+        said = ", ".join(f"peer {k} {name} = {value:g}" for (k, name), value in pairs)
+        raise NonFiniteLossError(f"loss is not finite in epoch {self.epoch + 1}, step {step + 1}: {said}")
 
-def learning_rate_factor(recipe: Recipe, done: float) -> float:
-    """The learning rate, as a share of the recipe's, after the share `done` of the training."""
-    if recipe.schedule == "steps":
-        return recipe.drop ** sum(done >= share for share in recipe.drop_at)
-    if recipe.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * min(done, 1)))
-    rise = 0.3
-    if done < rise:
-        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / rise))
-    return 0.5 * (1 + math.cos(math.pi * min((done - rise) / (1 - rise), 1)))
-
-
-class _FrozenLogits:
-    """Answers of the frozen copies to a batch; computed once for all where images are never changed."""
-
-    def __init__(self, frozen: Sequence[Peer] | None, data: Dataset, cache: bool) -> None:
-        self.frozen = list(dict.fromkeys(frozen or ()))  # one teacher of several peers answers once
-        self.index = [self.frozen.index(copy) for copy in frozen or ()]
-        self.all_logits: list[Tensor] | None = None
-        if cache:
-            self.all_logits = [predict(copy, data.train.images, data).logits for copy in self.frozen]
-        for copy in self.frozen:
-            copy.eval()
-
-    @torch.no_grad()
-    def __call__(self, batch: Tensor, images: Tensor) -> list[Tensor] | None:
-        if not self.frozen:
-            return None
-        if self.all_logits is not None:
-            answers = [logits[batch] for logits in self.all_logits]
-        else:
-            answers = [copy(images).logits for copy in self.frozen]
-        return [answers[i] for i in self.index]
-
-
-def _check_finite(total: Tensor, losses: dict[int, dict[str, Tensor]], epoch: int, step: int) -> None:
-    if not torch.isfinite(total):
-        values = ", ".join(
-            f"peer {k} {name} = {value.item():g}" for k, loss in losses.items() for name, value in loss.items()
-        )
-        raise NonFiniteLossError(f"loss is not finite in epoch {epoch + 1}, step {step + 1}: {values}")
+    def means(self, peers: int, steps: int) -> list[dict[str, float]]:
+        """For each peer term -> mean over the steps."""
+        self.check()
+        sums: list[dict[str, float]] = [{} for _ in range(peers)]
+        names = [name for step in self.names for name in step]
+        for (k, name), value in zip(names, torch.cat(self.values).tolist(), strict=True):
+            sums[k][name] = sums[k].get(name, 0.0) + value
+        return [{name: value / steps for name, value in found.items()} for found in sums]
 
 
 def show(progress: bool | None) -> bool:

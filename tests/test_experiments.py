@@ -9,13 +9,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ctsl_lib import experiments
+from ctsl_lib import experiments, grids
 from ctsl_lib.data import Digits
-from ctsl_lib.experiments import Spec, Store, grid, process_pool, run, run_grid
+from ctsl_lib.experiments import Spec, Store, run
 from ctsl_lib.files import write_atomically
+from ctsl_lib.grids import grid, process_pool, run_grid
 from ctsl_lib.networks import NETWORKS, build_peer, count_parameters, register
 from ctsl_lib.objectives import METHODS, Objective
-from ctsl_lib.training import Recipe
+from ctsl_lib.recipes import Recipe
 
 TINY = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=1, batch_size=30))
 
@@ -47,7 +48,7 @@ def test_key_is_stable_and_sensitive() -> None:
     assert len({spec.key for spec in changed}) == len(changed)
 
 
-GOLDEN_KEY = "a18a3bd6e3ed5d8b"
+GOLDEN_KEY = "18fb6153c9062d96"
 
 
 @pytest.mark.parametrize(
@@ -121,14 +122,14 @@ def test_grid_alone_and_in_processes_agree(tmp_path: Path) -> None:
 
 def test_grid_keeps_what_finished_when_a_run_fails(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = with_method("independent", seed=1)
-    original = experiments.run
+    original = grids.run
 
     def failing(spec: Spec, *args: object, **kwargs: object):
         if spec == broken:
             raise KeyboardInterrupt
         return original(spec, *args, **kwargs)
 
-    monkeypatch.setattr(experiments, "run", failing)
+    monkeypatch.setattr(grids, "run", failing)
     with pytest.raises(KeyboardInterrupt):
         run_grid([with_method("independent"), broken], store)
     assert store.load(with_method("independent")) is not None and store.load(broken) is None

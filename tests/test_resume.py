@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import resource
+import signal
 import time
 from pathlib import Path
 
@@ -13,12 +14,16 @@ import torch
 from ctsl_lib.checkpoints import Checkpoint
 from ctsl_lib.data import Digits
 from ctsl_lib.experiments import Record, Spec, Store, run
+from ctsl_lib.grids import process_pool, run_grid
 from ctsl_lib.objectives import METHODS
-from ctsl_lib.training import Recipe
+from ctsl_lib.recipes import Recipe
 
 SPEC = Spec(
     data=Digits(n_train=60), objective=METHODS["ctsl_mkt"], recipe=Recipe(epochs=12, batch_size=30, mirror=True)
 )
+
+
+IN_BF16 = SPEC.model_copy(update={"recipe": SPEC.recipe.model_copy(update={"precision": "bf16"})})
 
 
 def work(folder: str) -> None:
@@ -26,6 +31,14 @@ def work(folder: str) -> None:
     torch.set_num_threads(1)
     os.environ |= {"CTSL_CHECKPOINT": "0", "CTSL_PROGRESS": "0"}
     run(SPEC, Store(folder), keep_weights=True, progress=False)
+
+
+def work_in_a_pool(folder: str) -> None:
+    """Both precisions side by side in workers of a pool; this process leads a group that can be killed whole."""
+    os.setsid()
+    os.environ |= {"CTSL_CHECKPOINT": "0", "CTSL_PROGRESS": "0"}
+    with process_pool(2) as executor:
+        run_grid([SPEC, IN_BF16], Store(folder), executor=executor, keep_weights=True)
 
 
 def work_with_a_full_disk(folder: str) -> None:
@@ -42,15 +55,15 @@ def start(target, folder: Path):
     return process
 
 
-def outcome(store: Store) -> tuple[str, list[torch.Tensor]]:
-    record = store.load(SPEC)
+def outcome(store: Store, spec: Spec = SPEC) -> tuple[str, list[torch.Tensor]]:
+    record = store.load(spec)
     assert isinstance(record, Record)
-    weights = [value for peer in store.load_peers(SPEC) for value in peer.state_dict().values()]
+    weights = [value for peer in store.load_peers(spec) for value in peer.state_dict().values()]
     return record.model_dump_json(exclude={"provenance"}), weights
 
 
-def assert_same(found: Store, reference: Store) -> None:
-    (record, weights), (expected, expected_weights) = outcome(found), outcome(reference)
+def assert_same(found: Store, reference: Store, spec: Spec = SPEC) -> None:
+    (record, weights), (expected, expected_weights) = outcome(found, spec), outcome(reference, spec)
     assert record == expected
     assert all(torch.equal(a, b) for a, b in zip(weights, expected_weights, strict=True))
 
@@ -86,6 +99,25 @@ def test_kill_9_at_20_random_moments(undisturbed: tuple[Store, float], tmp_path:
     assert_same(store, reference)
     leftovers = [path.name for path in store.root.rglob("*") if path.suffix in (".ckpt", ".running")]
     assert leftovers == []
+
+
+def test_a_killed_pool_goes_on_in_both_precisions(undisturbed: tuple[Store, float], tmp_path: Path) -> None:
+    reference, _ = undisturbed
+    run(IN_BF16, reference, keep_weights=True, progress=False)
+    store, killed = Store(tmp_path / "records"), 0
+    for spec in (SPEC.stage1(), IN_BF16, SPEC):  # kill everything once this spec has saved its state
+        process = start(work_in_a_pool, store.root)
+        path = store.checkpoint(spec).path
+        while process.is_alive() and not path.exists():
+            process.join(0.01)
+        if process.is_alive():
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.join()
+    start(work_in_a_pool, store.root).join()
+    assert killed >= 2
+    for spec in (SPEC, IN_BF16):
+        assert_same(store, reference, spec)
 
 
 def test_full_disk_loses_no_finished_work(undisturbed: tuple[Store, float], tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 from ctsl_lib.data import Digits
-from ctsl_lib.experiments import Spec, Store, grid, run_grid
+from ctsl_lib.experiments import Spec, Store
+from ctsl_lib.grids import grid, run_grid
 from ctsl_lib.objectives import METHODS
+from ctsl_lib.recipes import Recipe
 from ctsl_lib.tables import (
     Interval,
     factorial_effects,
@@ -20,7 +22,6 @@ from ctsl_lib.tables import (
     readable,
     summary,
 )
-from ctsl_lib.training import Recipe
 
 
 def frame(values: dict[str, list[float]]) -> pd.DataFrame:

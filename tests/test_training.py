@@ -1,18 +1,20 @@
 """The loop: what it changes, what it leaves alone, and that it is the same every time."""
 
+import shutil
+
 import pytest
 import torch
 
+from ctsl_lib.batches import FrozenLogits
 from ctsl_lib.data import Dataset, Digits
-from ctsl_lib.networks import Peer, build_peer
+from ctsl_lib.networks import Peer, autocast, build_peer
 from ctsl_lib.objectives import METHODS, Objective
+from ctsl_lib.recipes import Recipe, learning_rate_factor
 from ctsl_lib.training import (
     History,
     NonFiniteLossError,
-    Recipe,
-    _FrozenLogits,
+    _Terms,
     frozen_copy,
-    learning_rate_factor,
     train,
 )
 
@@ -55,6 +57,53 @@ def test_same_seed_same_result_and_global_state_untouched(data: Dataset, method:
     torch.manual_seed(1)
     assert torch.rand(1) == after
     assert not equal(states(first), states(go(data, METHODS[method], seed=1)[0]))
+
+
+def test_bf16_is_the_same_every_time_and_another_recipe(data: Dataset) -> None:
+    half = SHORT.model_copy(update={"precision": "bf16"})
+    first, history = go(data, METHODS["ctsl_mkt"], recipe=half)
+    second, again = go(data, METHODS["ctsl_mkt"], recipe=half)
+    assert equal(states(first), states(second)) and history == again
+    full, in_full = go(data, METHODS["ctsl_mkt"])
+    assert not equal(states(first), states(full))
+    assert all(value.dtype != torch.bfloat16 for value in states(first))
+    for mixed, exact in zip(history.terms, in_full.terms, strict=True):
+        for name in exact:  # the same training, up to rounding
+            assert mixed[name][0] == pytest.approx(exact[name][0], rel=0.1, abs=1e-3), name
+
+
+@pytest.mark.parametrize("network", ["mobilenetv2", "shufflenetv2"])
+def test_bf16_keeps_strided_depthwise_layers_embedding_and_logits_in_float32(network: str) -> None:
+    peer = build_peer(network, 3, 10, seed=0)
+    seen = {}
+    for name, layer in peer.named_modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(lambda layer, _, out, name=name: seen.update({name: (layer, out.dtype)}))
+    with autocast(torch.device("cpu"), "bf16"):
+        output = peer(torch.randn(2, 3, 32, 32))
+    assert output.logits.dtype == output.embedding.dtype == torch.float32
+    kept = {name for name, (layer, dtype) in seen.items() if dtype == torch.float32}
+    strided = {n for n, (layer, _) in seen.items() if layer.groups > 1 and layer.stride != (1, 1)}
+    assert kept == strided and strided
+
+
+def test_weights_lie_channels_last_and_keep_their_values() -> None:
+    peer = build_peer("resnet8", 3, 10, seed=0)
+    weight = peer.backbone[3].conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    again = build_peer("resnet8", 3, 10, seed=0)
+    again.load_state_dict({name: value.contiguous() for name, value in peer.state_dict().items()})
+    assert again.backbone[3].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert equal(states([peer]), states([again]))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_compiled_relation_losses_train_to_the_same_within_rounding(data: Dataset) -> None:
+    one = Recipe(epochs=1, batch_size=40)
+    _, history = go(data, METHODS["rkd"], recipe=one)
+    _, compiled = go(data, METHODS["rkd"], recipe=one.model_copy(update={"compile": True}))
+    assert compiled.terms[0]["angle"] == pytest.approx(history.terms[0]["angle"], rel=1e-3)
 
 
 def test_history_has_every_term_and_epoch(data: Dataset) -> None:
@@ -112,17 +161,27 @@ def test_frozen_answers_are_cached_only_without_augmentation(data: Dataset) -> N
     copies = [frozen_copy(peer) for peer in peers()]
     batch = torch.tensor([5, 3, 8])
     images = data.normalise(data.train.images[batch])
-    cached, fresh = (_FrozenLogits(copies, data, cache=cache)(batch, images) for cache in (True, False))
+    still, moving = Recipe(padding=0), Recipe(padding=1)
+    cached, fresh = (FrozenLogits(copies, data, recipe)(batch, images) for recipe in (still, moving))
     assert cached is not None and fresh is not None
     for a, b in zip(cached, fresh, strict=True):
         assert torch.allclose(a, b, atol=1e-5)
-    blank = _FrozenLogits(copies, data, cache=False)(batch, torch.zeros_like(images))
+    blank = FrozenLogits(copies, data, moving)(batch, torch.zeros_like(images))
     assert blank is not None and not torch.allclose(blank[0], fresh[0])
 
 
 def test_non_finite_loss_names_its_terms(data: Dataset) -> None:
     with pytest.raises(NonFiniteLossError, match=r"epoch \d+, step \d+: peer 0 ce = "):
         go(data, METHODS["independent"], recipe=Recipe(epochs=3, batch_size=40, learning_rate=1e30))
+
+
+def test_terms_looked_at_late_name_the_first_bad_step() -> None:
+    terms = _Terms(epoch=4)
+    for value in (1.0, float("inf"), float("nan")):  # as on a GPU: taken note of, not looked at
+        terms.names.append([(0, "ce"), (1, "ce")])
+        terms.values.append(torch.tensor([2.0, value]))
+    with pytest.raises(NonFiniteLossError, match="epoch 5, step 2: peer 0 ce = 2, peer 1 ce = inf"):
+        terms.means(peers=2, steps=3)
 
 
 @pytest.mark.parametrize(
