@@ -49,8 +49,14 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def key(self) -> str:
-        """A hash of the content, the same on every machine and in every process."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """A hash of the content, the same on every machine and in every process.
+
+        Fields at their defaults do not enter, so that a field which is added later, with the old behaviour as its
+        default, leaves the keys of old records alone. Whoever changes a default raises NUMERICS.
+        """
+        content = self.model_dump(mode="json", exclude_defaults=True)
+        content |= {"data": [self.data.name, content.get("data")], "numerics": self.numerics}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def stage1(self) -> "Spec":

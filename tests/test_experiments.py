@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from ctsl_lib import experiments, grids
 from ctsl_lib.data import Digits
-from ctsl_lib.experiments import Spec, Store, run
+from ctsl_lib.experiments import NUMERICS, Spec, Store, run
 from ctsl_lib.files import write_atomically
 from ctsl_lib.grids import grid, process_pool, run_grid
+from ctsl_lib.images import Images
 from ctsl_lib.networks import NETWORKS, build_peer, count_parameters, register
 from ctsl_lib.objectives import METHODS, Objective
 from ctsl_lib.recipes import Recipe
@@ -28,6 +29,22 @@ def with_method(name: str, seed: int = 0) -> Spec:
 def outcome(record) -> str:
     """All of a record but its provenance, which holds times."""
     return record.model_dump_json(exclude={"provenance"})
+
+
+def defaults(values: dict, prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in values.items():
+        found |= defaults(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def test_no_default_has_changed_since_these_numerics() -> None:
+    # Keys leave defaults out: change one only together with NUMERICS, then write it down here.
+    assert NUMERICS == 2
+    assert GOLDEN_DEFAULTS.items() <= defaults(Spec(data=Digits()).model_dump(mode="json")).items()
+    assert Images(name="cifar10").model_dump() == {
+        "name": "cifar10", "n_train": None, "n_validation": 0, "label_noise": 0,
+    }  # fmt: skip
 
 
 def test_key_is_stable_and_sensitive() -> None:
@@ -48,7 +65,19 @@ def test_key_is_stable_and_sensitive() -> None:
     assert len({spec.key for spec in changed}) == len(changed)
 
 
-GOLDEN_KEY = "18fb6153c9062d96"
+GOLDEN_KEY = "1f99102257acb5d3"
+GOLDEN_DEFAULTS = {
+    "data.name": "digits", "data.n_train": 400, "data.label_noise": 0.4,
+    "objective.ce": 1.0, "objective.response": 0.0, "objective.distance": 0.0, "objective.angle": 0.0,
+    "objective.self": 0.0, "objective.temperature": 1.0, "objective.label_smoothing": 0.0,
+    "objective.teacher": None, "objective.detach_relations": True, "objective.start": "fresh",
+    "objective.scale_self_by_t2": False, "objective.update": "simultaneous",
+    "recipe.epochs": 12, "recipe.batch_size": 32, "recipe.learning_rate": 0.05, "recipe.momentum": 0.9,
+    "recipe.weight_decay": 5e-4, "recipe.schedule": "one_cycle", "recipe.drop_at": [0.3, 0.6, 0.8],
+    "recipe.drop": 0.2, "recipe.padding": 1, "recipe.mirror": False, "recipe.precision": "fp32",
+    "recipe.compile": False, "recipe.evaluate_every": 1,
+    "peers": ["tiny_cnn", "tiny_cnn"], "seed": 0, "stage": 2, "evaluate_on": "test", "numerics": 2,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
