@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
 
-.PHONY: help reproduce test lint unit notebooks-test notebooks lab clean
+.PHONY: help reproduce test bench lint unit notebooks-test notebooks lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -22,6 +22,9 @@ reproduce: $(READY)  ## set up if needed; compare the methods, run the ablation 
 	$(BIN)/ctsl reproduce
 
 test: lint unit notebooks-test  ## set up if needed; ruff, mypy, unit and property tests, all notebooks
+
+bench: $(READY)  ## speed and memory against a plain loop and public code, as ratios measured side by side
+	$(BIN)/ctsl bench
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ import pandas as pd
 import typer
 from pydantic import BaseModel, ValidationError
 
-from ctsl_lib import cli_tables
+from ctsl_lib import cli_bench, cli_tables
 from ctsl_lib.cli_tables import Processes, Profile, plan_of
 from ctsl_lib.data import Digits
 from ctsl_lib.experiments import Spec, Store, run
@@ -39,9 +39,16 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
-    help="The runnable paper: collaborative teacher-student learning via multiple knowledge transfer (CTSL-MKT).",
 )
 app.add_typer(cli_tables.app)
+app.add_typer(cli_bench.app)
+
+
+@app.callback()
+def prepare(context: typer.Context) -> None:
+    """The runnable paper: collaborative teacher-student learning via multiple knowledge transfer (CTSL-MKT)."""
+    if context.invoked_subcommand != "bench":  # which measures with and without
+        keep_memory()
 
 
 @app.command()
@@ -233,7 +240,6 @@ def _text(table: pd.DataFrame) -> str:
 
 def main() -> None:
     """Entry point: an error that a user can mend is one line, and the exit status is not zero."""
-    keep_memory()
     try:
         app()
     except SystemExit as ended:

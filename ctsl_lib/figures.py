@@ -187,3 +187,30 @@ def effects(table: pd.DataFrame) -> Figure:
         axes.set(yticks=rows, yticklabels=list(table.index), xlabel="effect on test accuracy (percentage points)")
         axes.set_title("main effects (circles) and interactions (squares)")
         return figure
+
+
+def scaling_curves(curves: Mapping[str, Sequence[Mapping[str, float | str]]]) -> Figure:
+    """Time above, memory below, against each quantity of `bench.Report.curves`; both axes logarithmic."""
+    named = {
+        "batch": "images in a batch B",
+        "width": "embedding width D",
+        "peers": "peers K",
+        "images": "images in the data set",
+    }
+    with style():
+        figure, panels = plt.subplots(
+            2, len(curves), figsize=(3.2 * len(curves), 5.6), squeeze=False, sharex="col"
+        )
+        for column, (axis, rows) in enumerate(curves.items()):
+            frame = pd.DataFrame(rows)
+            for position, (form, part) in enumerate(frame.groupby("form", sort=False)):
+                panels[0, column].plot(part["x"], 1000 * part["seconds"], label=form, **look(position))
+                # A zero (nothing above what the process held already) has no place on a logarithmic axis.
+                panels[1, column].plot(part["x"], part["MiB"].clip(lower=0.1), label=form, **look(position))
+            for axes in panels[:, column]:
+                axes.set(xscale="log", yscale="log")
+            panels[1, column].set_xlabel(named.get(axis, axis))
+            panels[0, column].legend(fontsize=8)
+        panels[0, 0].set_ylabel("time (ms)")
+        panels[1, 0].set_ylabel("memory (MiB)")
+        return figure
