@@ -213,7 +213,7 @@ def matrix_product(size: int = 2048) -> Call:
 # --- input --------------------------------------------------------------------------------------------------
 
 
-BATCHES = 8
+BATCHES = 24
 """Batches in one call of an input case."""
 
 
