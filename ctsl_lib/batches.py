@@ -1,9 +1,14 @@
 """What the loop is fed with: augmented batches, and the frozen copies' answers to them."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.fx import Tracer
+from torch.fx.proxy import TraceError
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ctsl_lib.data import Augmentation, Dataset
 from ctsl_lib.evaluation import predict
@@ -16,15 +21,14 @@ class FrozenLogits:
     """Answers of the frozen copies to a batch; computed once for all where images are never changed."""
 
     def __init__(self, frozen: Sequence[Peer] | None, data: Dataset, recipe: Recipe) -> None:
-        self.frozen = list(dict.fromkeys(frozen or ()))  # one teacher of several peers answers once
-        self.index = [self.frozen.index(copy) for copy in frozen or ()]
+        copies = list(dict.fromkeys(frozen or ()))  # one teacher of several peers answers once
+        self.index = [copies.index(copy) for copy in frozen or ()]
+        self.frozen = [folded(copy) for copy in copies]
         self.precision = recipe.precision
         self.all_logits: list[Tensor] | None = None
         if recipe.padding == 0 and not recipe.mirror:
             images = data.train.images
             self.all_logits = [predict(copy, images, data, self.precision).logits for copy in self.frozen]
-        for copy in self.frozen:
-            copy.eval()
 
     @torch.no_grad()
     def __call__(self, batch: Tensor, images: Tensor) -> list[Tensor] | None:
@@ -41,6 +45,39 @@ class FrozenLogits:
             with autocast(images.device, self.precision):
                 answers = [copy(images).logits for copy in self.frozen]
         return [answers[i] for i in self.index]
+
+
+class _Tracer(Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
+
+
+def folded(peer: Peer) -> Peer:
+    """A copy in evaluation mode whose batch norms have become part of the convolutions before them.
+
+    It answers the same up to rounding, with one pass less over each layer's maps. A network that torch.fx cannot
+    trace, such as one that branches on its input, is copied as it is.
+    """
+    copy = deepcopy(peer).eval().requires_grad_(False)
+    try:
+        nodes = list(_Tracer().trace(copy.backbone).nodes)
+    except TraceError:
+        return copy
+    layers = dict(copy.backbone.named_modules())
+    used = Counter(node.target for node in nodes if node.op == "call_module")
+    for node in nodes:
+        if node.op != "call_module" or not isinstance(layers[node.target], nn.BatchNorm2d):
+            continue
+        before = node.args[0]
+        convolution = layers.get(before.target) if before.op == "call_module" else None
+        if (
+            isinstance(convolution, nn.Conv2d)
+            and len(before.users) == used[before.target] == used[node.target] == 1
+        ):
+            merged = fuse_conv_bn_eval(convolution, layers[node.target])
+            copy.backbone.set_submodule(before.target, merged)
+            copy.backbone.set_submodule(node.target, nn.Identity())
+    return copy
 
 
 class Batches:
