@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctsl_lib.relations import check_embeddings, check_finite, unchecked_relation_losses
+from ctsl_lib.relations import both_ways, check_embeddings, check_finite, unchecked_relation_losses
 
 
 def response_loss(logits: Tensor, target_logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -68,7 +68,7 @@ def distance_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
     """
     pair = {"embedding": embedding, "target_embedding": target_embedding}
     check_embeddings(pair, minimum=2, term="distance_loss")
-    return _both_ways(unchecked_relation_losses(list(pair.values()), angle=False).distance)
+    return both_ways(unchecked_relation_losses(list(pair.values()), angle=False).distance)
 
 
 def angle_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
@@ -93,12 +93,7 @@ def angle_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
     """
     pair = {"embedding": embedding, "target_embedding": target_embedding}
     check_embeddings(pair, minimum=3, term="angle_loss")
-    return _both_ways(unchecked_relation_losses(list(pair.values()), distance=False).angle)
-
-
-def _both_ways(values: Tensor) -> Tensor:
-    """A pair's loss with gradients for both sides, where each entry of `values` has its own side's alone."""
-    return values[0] + (values[1] - values[1].detach())
+    return both_ways(unchecked_relation_losses(list(pair.values()), distance=False).angle)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

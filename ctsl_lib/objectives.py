@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ctsl_lib.losses import response_loss
 from ctsl_lib.networks import PeerOutput
-from ctsl_lib.relations import relation_losses
+from ctsl_lib.relations import moving_relation_losses, relation_losses
 
 TERMS = ("ce", "response", "distance", "angle", "self")
 GROUPS: dict[str, tuple[str, ...]] = {"MLI": ("response",), "MLR": ("distance", "angle"), "SLI": ("self",)}
@@ -47,8 +47,8 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     """What the self term learns from: None for the own frozen copy, or the name of a network that is trained
     alone, then frozen, and teaches every peer (Hinton et al. 2015)."""
     detach_relations: bool = True
-    """True: the other peer's geometry is a fixed target. False: a peer also follows the terms of the others that
-    it enters, so both sides of a pair move; Huber is even, so this is the same as doubling the gradient."""
+    """True: the other peer's geometry is a fixed target. False: both sides move towards each other, which for
+    simultaneous updates is the same as doubling the weights of the relation terms: Huber is even."""
     start: Literal["fresh", "pretrained"] = "fresh"
     """Where the peers of stage 2 begin: new initial weights, or the weights that stage 1 ended with."""
     scale_self_by_t2: bool = False
@@ -128,10 +128,12 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         scale = self.temperature**2 if self.scale_self_by_t2 else 1.0
         relations = None
         if len(outputs) > 1 and (self.distance > 0 or self.angle > 0):
-            sides = [(outputs if k in chosen else targets)[k].embedding for k in range(len(outputs))]
-            relations = relation_losses(
-                sides, distance=self.distance > 0, angle=self.angle > 0, compiled=compiled
-            )
+            options = {"distance": self.distance > 0, "angle": self.angle > 0, "compiled": compiled}
+            if self.detach_relations:
+                sides = [(outputs if k in chosen else targets)[k].embedding for k in range(len(outputs))]
+                relations = relation_losses(sides, **options)
+            else:
+                relations = moving_relation_losses([output.embedding for output in outputs], **options)
 
         def terms(k: int) -> dict[str, Tensor]:
             own, others = outputs[k], [j for j in range(len(outputs)) if j != k]
@@ -144,18 +146,14 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
                 mutual = torch.stack([response_loss(own.logits, targets[j].logits) for j in others])
                 found["response"] = self.response * mutual.mean()
             if self.distance > 0 and relations is not None:
-                found["distance"] = self.distance * self._through_both(relations.distance[k])
+                found["distance"] = self.distance * relations.distance[k]
             if self.angle > 0 and relations is not None:
-                found["angle"] = self.angle * self._through_both(relations.angle[k])
+                found["angle"] = self.angle * relations.angle[k]
             if self.self > 0 and frozen is not None:
                 found["self"] = (self.self * scale) * response_loss(own.logits, frozen[k], self.temperature)
             return found
 
         return [terms(k) for k in chosen]
-
-    def _through_both(self, loss: Tensor) -> Tensor:
-        """A relation term with its gradient once, or also as the other peers count the same pairs."""
-        return loss if self.detach_relations else loss + (loss - loss.detach())
 
 
 def factorial(full: Objective) -> dict[str, Objective]:

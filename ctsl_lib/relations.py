@@ -66,6 +66,25 @@ def relation_losses(
     return unchecked_relation_losses(embeddings, distance=distance, angle=angle, compiled=compiled)
 
 
+def moving_relation_losses(
+    embeddings: Sequence[Tensor], *, distance: bool = True, angle: bool = True, compiled: bool = False
+) -> Relations:
+    """`relation_losses` without the detaching: the gradient of entry k reaches the other peers as well."""
+    peers = range(len(embeddings))
+    sums: dict[int, list[Relations]] = {k: [] for k in peers}
+    for k, j in combinations(peers, 2):
+        pair = relation_losses([embeddings[k], embeddings[j]], distance=distance, angle=angle, compiled=compiled)
+        for side in (k, j):
+            sums[side].append(Relations(both_ways(pair.distance), both_ways(pair.angle)))
+    means = [[torch.stack(values).mean() for values in zip(*sums[k], strict=True)] for k in peers]
+    return Relations(*(torch.stack(values) for values in zip(*means, strict=True)))
+
+
+def both_ways(values: Tensor) -> Tensor:
+    """A pair's loss with gradients for both sides, where each entry of `values` has its own side's alone."""
+    return values[0] + (values[1] - values[1].detach())
+
+
 def unchecked_relation_losses(
     embeddings: Sequence[Tensor], *, distance: bool = True, angle: bool = True, compiled: bool = False
 ) -> Relations:

@@ -89,8 +89,16 @@ def test_a_peer_is_not_taught_back() -> None:
     assert peers[1].logits.grad is None and peers[1].embedding.grad is None
 
 
+def test_switch_lets_both_sides_of_one_peers_terms_move() -> None:
+    peers = outputs(2)
+    both = EVERY.model_copy(update={"detach_relations": False})
+    sum(both(peers, LABELS, frozen(2), only=[0])[0].values()).backward()
+    assert peers[1].embedding.grad is not None and peers[1].embedding.grad.norm() > 0
+    assert peers[1].logits.grad is None
+
+
 @pytest.mark.parametrize("k", [2, 3])
-def test_switch_lets_both_sides_move(k: int) -> None:
+def test_terms_of_all_peers_that_move_both_sides(k: int) -> None:
     both = Objective(ce=0, distance=3, angle=4, detach_relations=False)
     peers, copies = outputs(k), outputs(k)
     sum(value for terms in both(peers, LABELS) for value in terms.values()).backward()
