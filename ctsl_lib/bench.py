@@ -7,6 +7,7 @@ machine meets both. Ratios are medians over rounds, with the lowest and highest 
 import json
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -120,6 +121,14 @@ def relations(report: Report) -> None:
                 ratio("relations", f"two functions, {place}", times["usual"], times["separate"], 12),
                 ratio("relations", f"combined, {place}", times["usual"], times["combined"], 20),
             ]
+        if shutil.which("g++") is not None:
+            turns: dict[str, Turn] = {
+                name: (pool, cases.relations_combined, (256, 512, 2, compiled))
+                for name, compiled in (("eager", False), ("compiled", True))
+            }
+            times = take_turns(turns, rounds=3)
+            what = "combined, compiled, B 256, D 512"
+            report.results.append(ratio("relations", what, times["eager"], times["compiled"]))
         errors = pool.submit(cases.gradient_errors).result()
     for case, error in errors.items():
         report.results.append(
