@@ -113,11 +113,12 @@ class _Side(NamedTuple):
         points = embedding.double()
         points = points - points.mean(dim=0)
         gram = points @ points.T
-        norms = gram.diagonal()
-        distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp(min=0).sqrt().fill_diagonal_(0)
+        norms = gram.diagonal()[:, None] + gram.diagonal()
+        distances = (norms - 2 * gram).clamp(min=0).sqrt().fill_diagonal_(0)
         batch = len(points)
         mean = distances.sum() / (batch * (batch - 1))
-        far = distances > COINCIDENT * mean
+        # The second bound is rounding: no twins far from all others may look like two images.
+        far = (distances > COINCIDENT * mean) & (distances > 1e-7 * norms.sqrt())
         distances = torch.where(far, distances, 0)
         inverse = torch.where(far, 1 / torch.where(far, distances, 1), 0)
         return cls(points, gram, distances, inverse, torch.where(mean > 0, mean, 1))

@@ -131,6 +131,18 @@ def test_order_and_pairs_do_not_matter() -> None:
         torch.testing.assert_close(again.angle, found.angle[list(order)])
 
 
+@pytest.mark.parametrize("batch", [16, 128, 400])
+def test_duplicates_far_from_all_others_are_one_point(batch: int) -> None:
+    # Their share of the mean distance shrinks with the batch, while rounding grows with how far away they are.
+    points = torch.cat([normal(batch - 2, WIDTH), 1e4 * normal(1, WIDTH, seed=8).expand(2, -1)])
+    other = normal(batch, 9, seed=3)
+    value, found = gradient(losses.angle_loss, points, other)
+    assert found[-2:].abs().max() < 1  # a direction between the twins would be 1 / rounding
+    if batch <= 128:
+        expected, _ = gradient(reference.angle_loss, points.double(), other.double())
+        assert value == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_both_forms_agree_on_what_counts_as_one_point(factor: float) -> None:
     points = near_duplicates(0.0).double()
