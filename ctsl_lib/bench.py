@@ -155,15 +155,15 @@ def _memory(maker: Callable[..., Call], *args: Any) -> float:
 
 def step(report: Report) -> None:
     """A training step of a pair with the full method, against a plain loop."""
-    for network, batch, goals in (("resnet20", 128, (1.35, 2.2)), ("mobilenetv2", 128, (3.3, 4.0))):
+    for network, rounds, goals in (("resnet20", 11, (1.35, 2.2)), ("mobilenetv2", 5, (3.3, 4.0))):
         with worker(memory_kept=False) as plain, worker(memory_kept=True) as kept:
             times = take_turns(
                 {
-                    "plain": (plain, cases.step_plain, (network, batch)),
-                    "fp32": (kept, cases.step_kit, (network, batch, "fp32")),
-                    "bf16": (kept, cases.step_kit, (network, batch, "bf16")),
+                    "plain": (plain, cases.step_plain, (network, 128)),
+                    "fp32": (kept, cases.step_kit, (network, 128, "fp32")),
+                    "bf16": (kept, cases.step_kit, (network, 128, "bf16")),
                 },
-                rounds=4,
+                rounds,
             )
         for precision, goal in zip(("fp32", "bf16"), goals, strict=True):
             report.results.append(
@@ -175,7 +175,7 @@ def step(report: Report) -> None:
                 "default": (default, cases.step_kit, ("resnet20", 128, "fp32")),
                 "kept": (kept, cases.step_kit, ("resnet20", 128, "fp32")),
             },
-            rounds=4,
+            rounds=7,
         )
         report.results.append(ratio("step", "memory kept, resnet20", times["default"], times["kept"]))
         times = take_turns(

@@ -209,6 +209,8 @@ def scaling_curves(curves: Mapping[str, Sequence[Mapping[str, float | str]]]) ->
                 panels[1, column].plot(part["x"], part["MiB"].clip(lower=0.1), label=form, **look(position))
             for axes in panels[:, column]:
                 axes.set(xscale="log", yscale="log")
+                axes.set_xticks(sorted(set(frame["x"])), [f"{x:,}" for x in sorted(set(frame["x"]))])
+                axes.minorticks_off()
             panels[1, column].set_xlabel(named.get(axis, axis))
             panels[0, column].legend(fontsize=8)
         panels[0, 0].set_ylabel("time (ms)")
