@@ -210,7 +210,7 @@ def scaling_curves(curves: Mapping[str, Sequence[Mapping[str, float | str]]]) ->
             for axes in panels[:, column]:
                 axes.set(xscale="log", yscale="log")
                 axes.set_xticks(sorted(set(frame["x"])), [f"{x:,}" for x in sorted(set(frame["x"]))])
-                axes.minorticks_off()
+                axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
             panels[1, column].set_xlabel(named.get(axis, axis))
             panels[0, column].legend(fontsize=8)
         panels[0, 0].set_ylabel("time (ms)")
