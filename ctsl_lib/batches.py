@@ -10,7 +10,8 @@ from torch.fx import Tracer
 from torch.fx.proxy import TraceError
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ctsl_lib.data import Augmentation, Dataset
+from ctsl_lib.augmentation import Augmentation, Erasing
+from ctsl_lib.data import Dataset
 from ctsl_lib.evaluation import predict
 from ctsl_lib.networks import Peer, autocast
 from ctsl_lib.recipes import Recipe
@@ -26,7 +27,7 @@ class FrozenLogits:
         self.frozen = [folded(copy) for copy in copies]
         self.precision = recipe.precision
         self.all_logits: list[Tensor] | None = None
-        if recipe.padding == 0 and not recipe.mirror:
+        if not recipe.augments:
             images = data.train.images
             self.all_logits = [predict(copy, images, data, self.precision).logits for copy in self.frozen]
 
@@ -80,14 +81,55 @@ def folded(peer: Peer) -> Peer:
     return copy
 
 
+def order(labels: Tensor, recipe: Recipe, seed: int, epoch: int) -> Tensor:
+    """Which image comes when in epoch number `epoch`: batch after batch of the recipe's size.
+
+    Args:
+        labels: (N,) of the training images. With `images_per_class` = K, every batch holds batch_size / K
+            different classes, K images of each. All classes come equally often up to one turn, and so do the
+            images of a class; one with fewer than K images shows some of them twice.
+    """
+    source = generator(seed, "order", epoch)
+    if not recipe.images_per_class:
+        return torch.randperm(len(labels), generator=source)
+    size = recipe.batch_size // recipe.images_per_class
+    members = [(labels.cpu() == label).nonzero().flatten() for label in labels.unique()]
+    if len(members) < size:
+        raise ValueError(
+            f"batch_size / images_per_class must be at most the {len(members)} classes, got {size}; "
+            "take smaller batches or more images of each class"
+        )
+    turns = len(labels) // recipe.batch_size
+    queues: list[Tensor] = [group[:0] for group in members]
+    found: list[Tensor] = []
+    classes: list[int] = []
+    for _ in range(turns):
+        if len(classes) < size:
+            again = torch.randperm(len(members), generator=source).tolist()
+            waiting = set(classes)  # those come late in the new turn: no class may be in one batch twice
+            classes += sorted(again, key=waiting.__contains__)
+        for label in classes[:size]:
+            while len(queues[label]) < recipe.images_per_class:
+                group = members[label]
+                shuffled = group[torch.randperm(len(group), generator=source)]
+                queues[label] = torch.cat([queues[label], shuffled])
+            found.append(queues[label][: recipe.images_per_class])
+            queues[label] = queues[label][recipe.images_per_class :]
+        classes = classes[size:]
+    return torch.cat(found)
+
+
 class Batches:
     """The batches of one epoch: augmented images, labels, the frozen copies' logits."""
 
     def __init__(self, data: Dataset, recipe: Recipe, seed: int, epoch: int, frozen_logits: FrozenLogits) -> None:
         self.data, self.recipe, self.epoch, self.frozen_logits = data, recipe, epoch, frozen_logits
-        n, device = len(data.train), data.train.images.device
-        self.order = torch.randperm(n, generator=generator(seed, "order", epoch)).to(device)
+        (n, _, height, width), device = data.train.images.shape, data.train.images.device
+        self.order = order(data.train.labels, recipe, seed, epoch).to(device)
         self.augmentation = Augmentation.draw(n, recipe.padding, recipe.mirror, seed, epoch).to(device)
+        self.erasing: Erasing | None = None
+        if recipe.erasing > 0:
+            self.erasing = Erasing.draw(n, recipe.erasing, height / width, seed, epoch).to(device)
 
     def __len__(self) -> int:
         return len(self.order) // self.recipe.batch_size
@@ -96,4 +138,6 @@ class Batches:
         train, size = self.data.train, self.recipe.batch_size
         for batch in self.order[: len(self) * size].split(size):
             images = self.data.normalise(self.augmentation(train.images, batch))
+            if self.erasing is not None:
+                images = self.erasing(images, batch)
             yield images, train.labels[batch], self.frozen_logits(batch, images)

@@ -1,16 +1,16 @@
-"""Data sets as tensors in memory, split once and for all by a seed; batches augmented all at once."""
+"""Data sets as tensors in memory, split once and for all by a seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import BaseModel, Field
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from ctsl_lib.retrieval import Metric
 from ctsl_lib.seeds import derive_seed, generator
 
 SplitName = Literal["train", "validation", "test"]
@@ -30,6 +30,49 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device | str) -> "Split":
+        """The same on `device`."""
+        return Split(self.images.to(device), self.labels.to(device), self.true_labels.to(device))
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """Pictures of persons, each with who it shows and which camera took it."""
+
+    images: Tensor
+    """(N, channels, height, width) uint8."""
+    identity: Tensor
+    """(N,) int64; 0 is a distractor, somebody who is never searched for."""
+    camera: Tensor
+    """(N,) int64."""
+
+    def __len__(self) -> int:
+        return len(self.identity)
+
+    def to(self, device: torch.device | str) -> "Sightings":
+        """The same on `device`."""
+        return Sightings(self.images.to(device), self.identity.to(device), self.camera.to(device))
+
+
+@dataclass(frozen=True)
+class RetrievalSplit:
+    """What retrieval is judged on: each query is searched for in the gallery. Nobody in it was trained on."""
+
+    query: Sightings
+    gallery: Sightings
+    distance: Metric
+    """Between embeddings; the gallery is ranked by it."""
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def to(self, device: torch.device | str) -> "RetrievalSplit":
+        """The same on `device`."""
+        return RetrievalSplit(self.query.to(device), self.gallery.to(device), self.distance)
+
+
+EvaluationSplit = Split | RetrievalSplit
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -37,8 +80,8 @@ class Dataset:
 
     name: str
     train: Split
-    validation: Split
-    test: Split
+    validation: EvaluationSplit
+    test: EvaluationSplit
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     """Per channel over the training images, in units of a uint8 step."""
@@ -54,7 +97,7 @@ class Dataset:
         """Number of image channels."""
         return self.train.images.shape[1]
 
-    def split(self, name: SplitName) -> Split:
+    def split(self, name: SplitName) -> EvaluationSplit:
         """The split of that name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
@@ -72,16 +115,16 @@ class Dataset:
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data set with its tensors on `device`."""
-
-        def move(split: Split) -> Split:
-            return Split(split.images.to(device), split.labels.to(device), split.true_labels.to(device))
-
-        parts = {name: move(self.split(name)) for name in ("train", "validation", "test")}
-        return Dataset(name=self.name, class_names=self.class_names, mean=self.mean, std=self.std, **parts)
+        return replace(
+            self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
+        )
 
 
 class Digits(BaseModel, frozen=True, extra="forbid"):
     """scikit-learn's 1,797 real 8x8 images of handwritten digits, made hard by little and noisy data."""
+
+    metric: ClassVar[str] = "top1"
+    """The number that a network is judged by first; see `evaluation.evaluate`."""
 
     name: Literal["digits"] = "digits"
     n_train: int = Field(default=400, ge=20, le=800)
@@ -134,51 +177,3 @@ def add_label_noise(labels: Tensor, share: float, *, num_classes: int, seed: int
     noisy = labels.clone()
     noisy[chosen] = torch.randint(num_classes, chosen.shape, generator=draw)
     return noisy
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """A random shift, and perhaps a mirror image, for every image of a data set: one epoch's worth.
-
-    Each image has its own draw, which depends on the seed and the epoch alone, not on batches or their order.
-    """
-
-    shifts: Tensor
-    """(N, 2) pixels down and right, each between 0 and 2 * padding; `padding` means not moved."""
-    mirrored: Tensor
-    """(N,) bool."""
-    padding: int
-    mirror: bool
-
-    @classmethod
-    def draw(cls, n: int, padding: int, mirror: bool, seed: int, epoch: int) -> "Augmentation":
-        """Draws for `n` images in epoch number `epoch`."""
-        source = generator(seed, "augmentation", epoch)
-        shifts = torch.randint(2 * padding + 1, (n, 2), generator=source)
-        mirrored = torch.rand(n, generator=source) < 0.5 if mirror else torch.zeros(n, dtype=torch.bool)
-        return cls(shifts, mirrored, padding, mirror)
-
-    def to(self, device: torch.device | str) -> "Augmentation":
-        """The same draws on `device`."""
-        return Augmentation(self.shifts.to(device), self.mirrored.to(device), self.padding, self.mirror)
-
-    def __call__(self, images: Tensor, indices: Tensor) -> Tensor:
-        """Crop each image at its own place out of a border of zeros, and mirror those drawn for it.
-
-        Args:
-            images: (N, channels, H, W), the whole data set.
-            indices: (B,) which of them make the batch.
-        """
-        batch = images.index_select(0, indices)
-        if self.padding == 0 and not self.mirror:
-            return batch
-        (height, width), shifts = batch.shape[2:], self.shifts[indices]
-        batch = F.pad(batch, (self.padding,) * 4)
-        rows = torch.arange(height, device=batch.device) + shifts[:, :1]
-        columns = torch.arange(width, device=batch.device) + shifts[:, 1:]
-        if self.mirror:
-            columns = torch.where(self.mirrored[indices, None], columns.flip(1), columns)
-        # One gather crops and mirrors the whole batch: pixel (row, column) of the padded image, for all channels.
-        places = rows[:, :, None] * batch.shape[3] + columns[:, None, :]
-        places = places.flatten(1)[:, None].expand(-1, batch.shape[1], -1)
-        return batch.flatten(2).gather(2, places).view(-1, batch.shape[1], height, width)

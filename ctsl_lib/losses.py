@@ -2,7 +2,8 @@ r"""The four kinds of knowledge as pure functions of tensors.
 
 Cross entropy is PyTorch's own. The rest are the *response* loss (also used, against a frozen copy, for
 self-learning), and the two halves of the *relation* loss: *distance* and *angle*. How these are computed, for all
-peers at once, is in `relations`; as the formulas are written, in `reference`.
+peers at once, is in `relations`; as the formulas are written, in `reference`. Beside them stands the *triplet*
+loss, which learns from labels and is usual for person re-identification.
 
 No function here detaches anything: whoever calls it decides, visibly, which side may learn.
 """
@@ -94,6 +95,53 @@ def angle_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
     pair = {"embedding": embedding, "target_embedding": target_embedding}
     check_embeddings(pair, minimum=3, term="angle_loss")
     return both_ways(unchecked_relation_losses(list(pair.values()), distance=False).angle)
+
+
+def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
+    r"""How much nearer the farthest image of the same class should be than the nearest image of another one.
+
+    .. math:: L = \frac{1}{|A|} \sum_{a \in A} \max\Big(0,\ m
+              + \max_{p \ne a,\, y_p = y_a} \lVert f_a - f_p \rVert
+              - \min_{n:\, y_n \ne y_a} \lVert f_a - f_n \rVert \Big)
+
+    A holds the images that have both another image of their class and one of another class in the batch, which
+    identity sampling sees to. It learns from labels; it is not one of the paper's terms.
+
+    Args:
+        embedding: (B, D) embeddings f.
+        labels: (B,) class indices y.
+        margin: m >= 0, in the embeddings' unit.
+
+    Returns: a scalar, at least 0; 0 where every image keeps the margin, and where A is empty. Two images that
+        coincide have distance 0 and pass no gradient to one another.
+    Raises: ValueError on shapes that do not fit, non-finite input, or a margin that is negative.
+    Source: Hermans et al. 2017, arXiv 1703.07737, eq. 5 (batch hard).
+    """
+    if not margin >= 0:
+        raise ValueError(f"margin must be 0 or more, got {margin}")
+    if embedding.ndim != 2 or labels.shape != embedding.shape[:1] or embedding.numel() == 0:
+        raise ValueError(
+            "embedding must be non-empty of shape (B, D) and labels (B,), "
+            f"got {tuple(embedding.shape)} and {tuple(labels.shape)}"
+        )
+    check_finite(embedding=embedding)
+    points = _at_least_float32(embedding)
+    same = labels[:, None] == labels
+    with torch.no_grad():  # only which images are hardest; their distances are taken below
+        centred = points.double() - points.double().mean(dim=0)
+        distances = torch.cdist(centred, centred)
+        farthest = distances.masked_fill(~same, -torch.inf).fill_diagonal_(-torch.inf).argmax(dim=1)
+        nearest = distances.masked_fill(same, torch.inf).argmin(dim=1)
+    anchors = (same.sum(dim=1) > 1) & ~same.all(dim=1)
+    gaps = _lengths(points - points[farthest]) - _lengths(points - points[nearest])
+    return torch.where(anchors, F.relu(margin + gaps), 0).sum() / anchors.sum().clamp(min=1)
+
+
+def _lengths(differences: Tensor) -> Tensor:
+    """Of each row; at zero, where the square root has no slope, the gradient is 0."""
+    squares = differences.square().sum(dim=1)
+    apart = squares > 0
+    return torch.where(apart, torch.where(apart, squares, 1).sqrt(), 0)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

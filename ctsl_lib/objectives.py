@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
-from ctsl_lib.losses import response_loss
+from ctsl_lib.losses import response_loss, triplet_loss
 from ctsl_lib.networks import PeerOutput
-from ctsl_lib.relations import moving_relation_losses, relation_losses
+from ctsl_lib.relations import Relations, moving_relation_losses, relation_losses
 
-TERMS = ("ce", "response", "distance", "angle", "self")
+TERMS = ("ce", "response", "distance", "angle", "self", "triplet")
 GROUPS: dict[str, tuple[str, ...]] = {"MLI": ("response",), "MLR": ("distance", "angle"), "SLI": ("self",)}
 """The paper's three kinds of knowledge beside the labels, and the terms that each stands for."""
 
@@ -39,8 +39,12 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     """Difference to the other peers' angles (beta * beta1)."""
     self: Weight = 0.0
     """KL from the frozen copy's softened answers (gamma)."""
+    triplet: Weight = 0.0
+    """Batch-hard triplet loss of the own embedding, from labels. Usual for re-identification, not the paper's."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Softens both sides of the self term (t)."""
+    margin: float = Field(default=0.3, ge=0, allow_inf_nan=False)
+    """Of the triplet term."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each label that the cross entropy spreads evenly over all classes (Szegedy et al. 2016)."""
     teacher: str | None = None
@@ -128,12 +132,8 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         scale = self.temperature**2 if self.scale_self_by_t2 else 1.0
         relations = None
         if len(outputs) > 1 and (self.distance > 0 or self.angle > 0):
-            options = {"distance": self.distance > 0, "angle": self.angle > 0, "compiled": compiled}
-            if self.detach_relations:
-                sides = [(outputs if k in chosen else targets)[k].embedding for k in range(len(outputs))]
-                relations = relation_losses(sides, **options)
-            else:
-                relations = moving_relation_losses([output.embedding for output in outputs], **options)
+            own_or_target = [(outputs if k in chosen else targets)[k] for k in range(len(outputs))]
+            relations = self._relations(own_or_target if self.detach_relations else outputs, compiled)
 
         def terms(k: int) -> dict[str, Tensor]:
             own, others = outputs[k], [j for j in range(len(outputs)) if j != k]
@@ -151,9 +151,16 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
                 found["angle"] = self.angle * relations.angle[k]
             if self.self > 0 and frozen is not None:
                 found["self"] = (self.self * scale) * response_loss(own.logits, frozen[k], self.temperature)
+            if self.triplet > 0:
+                found["triplet"] = self.triplet * triplet_loss(own.embedding, labels, self.margin)
             return found
 
         return [terms(k) for k in chosen]
+
+    def _relations(self, sides: Sequence[PeerOutput], compiled: bool) -> Relations:
+        losses = relation_losses if self.detach_relations else moving_relation_losses
+        embeddings = [side.embedding for side in sides]
+        return losses(embeddings, distance=self.distance > 0, angle=self.angle > 0, compiled=compiled)
 
 
 def factorial(full: Objective) -> dict[str, Objective]:

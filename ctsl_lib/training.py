@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ctsl_lib.batches import Batches, FrozenLogits
 from ctsl_lib.checkpoints import Checkpoint
 from ctsl_lib.data import Dataset, SplitName
-from ctsl_lib.evaluation import accuracies
+from ctsl_lib.evaluation import scores
 from ctsl_lib.networks import Peer, autocast
 from ctsl_lib.objectives import Objective
 from ctsl_lib.recipes import Recipe, learning_rate_factor
@@ -26,7 +26,7 @@ class History(BaseModel, frozen=True):
     terms: list[dict[str, list[float]]]
     """For each peer: term -> weighted mean over the epoch's batches."""
     accuracy: list[list[float]]
-    """For each peer: top-1 in percent."""
+    """For each peer: top-1 in percent, for retrieval mAP."""
     evaluated: list[int]
     """The epochs, counted from 1, that `accuracy` belongs to."""
 
@@ -74,14 +74,9 @@ def train(
 
     Returns: the history. Raises: ValueError on settings that do not fit, NonFiniteLossError.
     """
-    _check_settings(peers, objective, data, recipe, frozen)
+    _check_settings(peers, objective, data, recipe, frozen, evaluate_on)
     steps = len(data.train) // recipe.batch_size
-    optimizer = torch.optim.SGD(
-        [parameter for peer in peers for parameter in peer.parameters()],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-    )
+    optimizer = make_optimizer([parameter for peer in peers for parameter in peer.parameters()], recipe)
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(recipe, step / (recipe.epochs * steps)))
     frozen_logits = FrozenLogits(frozen, data, recipe)
     if recipe.compile and data.train.images.is_cuda:  # on a CPU compiled networks do not pay for themselves
@@ -107,7 +102,7 @@ def train(
             batches = Batches(data, recipe, seed, epoch, frozen_logits)
             history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
             if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
-                found = accuracies(peers, data.split(evaluate_on), data, recipe.precision)
+                found = scores(peers, data.split(evaluate_on), data, recipe.precision)
                 history.add_accuracy(epoch + 1, found)
             if checkpoint is not None:
                 state = {
@@ -121,10 +116,28 @@ def train(
     return history
 
 
+def make_optimizer(parameters: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser of these parameters."""
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "amsgrad":
+        betas = (recipe.momentum, 0.999)
+        return torch.optim.Adam(parameters, lr=rate, betas=betas, weight_decay=decay, amsgrad=True)
+    return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum, weight_decay=decay)
+
+
 def _check_settings(
-    peers: Sequence[Peer], objective: Objective, data: Dataset, recipe: Recipe, frozen: Sequence[Peer] | None
+    peers: Sequence[Peer],
+    objective: Objective,
+    data: Dataset,
+    recipe: Recipe,
+    frozen: Sequence[Peer] | None,
+    evaluate_on: SplitName,
 ) -> None:
     n = len(data.train)
+    if not len(data.split(evaluate_on)):
+        raise ValueError(
+            f"evaluate_on is {evaluate_on!r}, but {data.name} has no such images; raise n_validation"
+        )
     if not peers:
         raise ValueError("peers must hold 1 or more networks, got none")
     if recipe.batch_size > n:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ctsl_lib.data import Augmentation, Digits, add_label_noise
+from ctsl_lib.augmentation import Augmentation
+from ctsl_lib.data import Digits, add_label_noise
 
 
 def rows(images: torch.Tensor) -> set[bytes]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ctsl_lib.losses import angle_loss, distance_loss, response_loss
+from ctsl_lib.losses import angle_loss, distance_loss, response_loss, triplet_loss
 
 RELATIONS = [distance_loss, angle_loss]
 
@@ -223,3 +223,81 @@ def test_half_precision_and_autocast(loss, dtype: torch.dtype) -> None:
 def test_bad_input_is_named(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- the triplet loss ------------------------------------------------------------------------------------
+
+
+def plain_triplet(points: np.ndarray, labels: np.ndarray, margin: float) -> float:
+    """One anchor at a time; 0 where nobody has both kinds of images around it."""
+    found = []
+    for a in range(len(points)):
+        distances = np.linalg.norm(points - points[a], axis=1)
+        own = [distances[i] for i in range(len(points)) if i != a and labels[i] == labels[a]]
+        others = [distances[i] for i in range(len(points)) if labels[i] != labels[a]]
+        if own and others:
+            found.append(max(0.0, margin + max(own) - min(others)))
+    return float(np.mean(found)) if found else 0.0
+
+
+def test_triplet_by_hand() -> None:
+    # On a line: class 0 at 0 and 1, class 1 at 3 and 7. Farthest own, nearest other, for margin 2: 2 + 1 - 3 = 0,
+    # 2 + 1 - 2 = 1, 2 + 4 - 2 = 4, 2 + 4 - 6 = 0; the mean is 5/4.
+    line, labels = torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 1])
+    assert triplet_loss(line, labels, margin=2).item() == pytest.approx(1.25)
+    assert triplet_loss(line, labels, margin=0).item() == pytest.approx((0 + 0 + 2 + 0) / 4)
+    assert triplet_loss(torch.tensor([[0.0], [0.5], [9.0], [9.5]]), labels).item() == 0
+    # An image that is alone in its class is nobody's anchor, but others keep away from it.
+    assert triplet_loss(line[:3], labels[:3], margin=2).item() == pytest.approx((0 + 1) / 2)
+    for alone in (torch.arange(4), torch.zeros(4, dtype=torch.long)):
+        assert triplet_loss(line, alone).item() == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    batch=st.integers(1, 12),
+    width=st.integers(1, 5),
+    margin=st.sampled_from([0, 0.3, 2]),
+)
+def test_triplet_against_a_plain_implementation(seed: int, batch: int, width: int, margin: float) -> None:
+    points = normal(batch, width, seed=seed, dtype=torch.float64)
+    labels = torch.randint(3, (batch,), generator=torch.Generator().manual_seed(seed))
+    expected = plain_triplet(points.numpy(), labels.numpy(), margin)
+    assert triplet_loss(points, labels, margin).item() == pytest.approx(expected, abs=1e-12)
+    assert triplet_loss(points.float() + 100, labels, margin).item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_triplet_gradient() -> None:
+    points = normal(8, 3, dtype=torch.float64).requires_grad_()
+    labels = torch.arange(8) % 3
+    assert torch.autograd.gradcheck(lambda p: triplet_loss(p, labels, 1.0), points)
+    value = triplet_loss(points, labels, 1.0)
+    (slope,) = torch.autograd.grad(value, points)
+    assert triplet_loss(points - 1e-3 * slope, labels, 1.0) < value
+    turned = points @ torch.linalg.qr(normal(3, 3, seed=1, dtype=torch.float64)).Q + 5
+    assert triplet_loss(turned, labels, 1.0).item() == pytest.approx(value.item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_triplet_is_finite_where_images_coincide(dtype: torch.dtype) -> None:
+    for points in (torch.zeros(6, 4), torch.ones(6, 4), normal(3, 4).repeat(2, 1)):
+        leaf = points.to(dtype).requires_grad_()
+        value = triplet_loss(leaf, torch.arange(6) % 2, 0.3)
+        value.backward()
+        assert torch.isfinite(value) and torch.isfinite(leaf.grad).all()
+    assert triplet_loss(torch.zeros(6, 4), torch.arange(6) % 2, 0.3).item() == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("points", "labels", "margin", "message"),
+    [
+        (torch.zeros(4), torch.zeros(4), 0.3, r"embedding must be non-empty of shape \(B, D\).*got \(4,\)"),
+        (torch.zeros(4, 2), torch.zeros(3), 0.3, r"labels \(B,\), got \(4, 2\) and \(3,\)"),
+        (torch.full((4, 2), torch.nan), torch.zeros(4), 0.3, "embedding.*8 values that are not finite"),
+        (torch.zeros(4, 2), torch.zeros(4), -1, "margin must be 0 or more, got -1"),
+    ],
+)
+def test_triplet_names_bad_input(points: Tensor, labels: Tensor, margin: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        triplet_loss(points, labels, margin)

@@ -31,7 +31,7 @@ EVERY = Objective.model_validate(
 
 def test_paper_coefficients() -> None:
     made = Objective.from_paper(alpha=0.5, beta=2, gamma=3, beta1=4, beta2=5, t=6)
-    assert made.weights == {"ce": 0.5, "response": 10, "distance": 2, "angle": 8, "self": 3}
+    assert made.weights == {"ce": 0.5, "response": 10, "distance": 2, "angle": 8, "self": 3, "triplet": 0}
     assert made.temperature == 6
 
 
