@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 import torch
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from ctsl_lib import ROOT, __version__, zoo  # noqa: F401  (the zoo registers its networks)
+from ctsl_lib import ROOT, zoo
 from ctsl_lib.checkpoints import Checkpoint
 from ctsl_lib.data import Digits
+from ctsl_lib.datasets import DataSpec
 from ctsl_lib.evaluation import evaluate
 from ctsl_lib.files import write_atomically
-from ctsl_lib.images import DataSpec
 from ctsl_lib.networks import Peer, build_peer, check_network, count_parameters
 from ctsl_lib.objectives import Objective
 from ctsl_lib.provenance import Provenance, current_commit, default_device, provenance
@@ -41,6 +41,8 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     """Networks of the registry by name, one for each peer."""
     objective: Objective = Objective()
     recipe: Recipe = Recipe()
+    initial: Literal["random", "imagenet"] = "random"
+    """What the backbones begin with: random weights, or torchvision's of ImageNet where it has them."""
     seed: int = Field(default=0, ge=0)
     stage: Literal[1, 2] = 2
     """1: the pre-training of networks that are then frozen. 2: the run that is reported."""
@@ -66,7 +68,9 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
         teacher it is the teacher's training.
         """
         peers = self.peers if self.objective.teacher is None else (self.objective.teacher,)
-        return self.model_copy(update={"objective": Objective(), "peers": peers, "stage": 1})
+        own = self.objective
+        labels = Objective(triplet=own.triplet, margin=own.margin) if own.triplet > 0 else Objective()
+        return self.model_copy(update={"objective": labels, "peers": peers, "stage": 1})
 
 
 class Record(BaseModel, frozen=True):
@@ -76,7 +80,7 @@ class Record(BaseModel, frozen=True):
     parameters: list[int]
     """Of each peer."""
     metrics: dict[str, list[float]]
-    """Of the last epoch, in percent: `top1`, `top5`, `ece` with a value for each peer, `agreement` with one."""
+    """Of the last epoch, in percent; see `evaluation.evaluate`."""
     history: History
     provenance: Provenance
 
@@ -226,11 +230,18 @@ def _train(
 
 
 def initial_peers(spec: Spec, channels: int, num_classes: int, device: torch.device | str) -> list[Peer]:
-    """Untrained peers; the weights depend on seed, stage and position, never on the method."""
-    return [
-        build_peer(name, channels, num_classes, derive_seed(spec.seed, "weights", spec.stage, k)).to(device)
+    """Untrained peers; the weights depend on seed, stage and position, never on the method.
+
+    Backbones of ImageNet are the same for equal networks; their classifiers are not, so they do not stay equal.
+    """
+    peers = [
+        build_peer(name, channels, num_classes, derive_seed(spec.seed, "weights", spec.stage, k))
         for k, name in enumerate(spec.peers)
     ]
+    if spec.initial == "imagenet":
+        for name, peer in zip(spec.peers, peers, strict=True):
+            zoo.load_imagenet(name, peer)
+    return [peer.to(device) for peer in peers]
 
 
 def _shape(spec: Spec) -> tuple[int, int]:

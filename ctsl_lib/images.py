@@ -1,21 +1,18 @@
 """Real image sets as data of a spec: decoded once into a cache, then mapped into memory."""
 
 import hashlib
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from ctsl_lib import ROOT
-from ctsl_lib.data import Dataset, Digits, Split, add_label_noise, stratified
+from ctsl_lib import cache
+from ctsl_lib.cache import statistics
+from ctsl_lib.data import Dataset, Split, add_label_noise, stratified
 from ctsl_lib.seeds import derive_seed
 from ctsl_lib.sources import Arrays, DataError, check, data_root, find, read_class_folders
 
@@ -25,6 +22,8 @@ DIGESTS = {"cifar10": "ecaa97ed548ce24ccaea80fc0220b19a", "cifar100": "75ebce90e
 
 class Images(BaseModel, frozen=True, extra="forbid"):
     """A published data set of real images; where it is looked for, see `ctsl data`."""
+
+    metric: ClassVar[str] = "top1"
 
     name: Literal["cifar10", "cifar100", "tiny_imagenet", "fashion_mnist"]
     n_train: int | None = Field(default=None, ge=20)
@@ -88,32 +87,18 @@ class ImageFolder(Images, frozen=True, extra="forbid"):
         return self._dataset(cached(path, lambda: read_class_folders(path, self.size), self.size), seed)
 
 
-DataSpec = Annotated[Digits | Images | ImageFolder, Field(discriminator="name")]
-"""What a spec may name as its data."""
-
-
 def _rows(images: Tensor, chosen: Tensor) -> Tensor:
     """Those rows; the memory-mapped whole where all are chosen, which costs no memory."""
     return images if len(chosen) == len(images) else images[chosen]
 
 
-class Cached:
-    """A decoded data set in the cache, mapped into memory, with the statistics of its training images."""
+class Cached(NamedTuple):
+    """A decoded data set, mapped into memory, with the statistics of its training images."""
 
-    def __init__(self, folder: Path) -> None:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        # Copy-on-write: nobody writes, and PyTorch warns of arrays that cannot be written.
-        first, second, third, fourth = (
-            np.load(folder / f"{part}.npy", mmap_mode="c") for part in Arrays._fields[:4]
-        )
-        self.arrays = Arrays(first, second, third, fourth, tuple(about["class_names"]))
-        self.mean, self.std = tuple(about["mean"]), tuple(about["std"])
-        self.digest: str = about["digest"]
-
-
-def cache_root() -> Path:
-    """Where decoded data sets are kept: what CTSL_CACHE says, else data/cache in the kit."""
-    return Path(os.environ.get("CTSL_CACHE", ROOT / "data" / "cache"))
+    arrays: Arrays
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    digest: str
 
 
 def cached(
@@ -121,36 +106,22 @@ def cached(
 ) -> Cached:
     """The decoded images of the source at `path`, read only if the cache does not hold them yet.
 
-    An entry appears whole or not at all: two processes may build it at once, and the first one wins.
     Images are put in an order of their own (by class, then by content), so that an archive and a tree of class
     folders with the same images give the same data set, hence the same results.
     """
-    folder = cache_root() / f"{path.name.split('.')[0]}-{identity(path, variant)}"
-    if not folder.exists():
+
+    def build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = in_own_order(read())
         found = digest(arrays)
         if expected is not None and found != expected:
             raise DataError(f"{path} is readable but does not hold the published images: digest {found}")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        try:
-            _write(temporary, arrays, found)
-            temporary.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process has built it meanwhile
-                raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return Cached(folder)
+        about = {"class_names": arrays.class_names, "digest": found} | statistics(arrays.train_images)
+        return dict(zip(Arrays._fields[:4], arrays[:4], strict=True)), about
 
-
-def identity(path: Path, variant: int | None = None) -> str:
-    """A hash that changes when the source changes: paths, sizes and times of its files."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"{path} is empty")
-    facts = [(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(repr((str(path.resolve()), facts, variant)).encode()).hexdigest()[:16]
+    entry = cache.cached(cache.entry_name(path, variant), build)
+    about = entry.about
+    arrays = Arrays(**entry.arrays, class_names=tuple(about["class_names"]))
+    return Cached(arrays, tuple(about["mean"]), tuple(about["std"]), about["digest"])
 
 
 def in_own_order(arrays: Arrays) -> Arrays:
@@ -174,27 +145,3 @@ def digest(arrays: Arrays) -> str:
     for part in arrays[:4]:
         found.update(np.ascontiguousarray(part).data)
     return found.hexdigest()[:32]
-
-
-def _write(folder: Path, arrays: Arrays, found: str) -> None:
-    for name, part in zip(Arrays._fields, arrays[:4], strict=False):
-        np.save(folder / f"{name}.npy", part)
-    mean, std = _statistics(arrays.train_images)
-    about = {
-        "class_names": arrays.class_names,
-        "mean": mean.tolist(),
-        "std": std.tolist(),
-        "digest": found,
-    }
-    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
-
-
-def _statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, exactly, a block of images at a time."""
-    counts = np.zeros((images.shape[1], 256), dtype=np.int64)
-    for start in range(0, len(images), 1024):
-        for channel, row in enumerate(counts):
-            row += np.bincount(images[start : start + 1024, channel].ravel(), minlength=256)
-    share, values = counts / counts[0].sum(), np.arange(256)
-    mean = share @ values
-    return mean, np.sqrt(share @ values**2 - mean**2)

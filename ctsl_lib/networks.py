@@ -143,6 +143,23 @@ def tiny_cnn(channels: int, num_classes: int) -> Peer:
     return Peer(backbone, width=64, num_classes=num_classes)
 
 
+@register("tiny_reid")
+def tiny_reid(channels: int, num_classes: int) -> Peer:
+    """Four convolutions, 16-32-64-64 wide, early halvings, global average pooling; for 64x32 pictures."""
+    backbone = nn.Sequential(
+        nn.MaxPool2d(2),
+        _conv(channels, 16),
+        nn.MaxPool2d(2),
+        _conv(16, 32),
+        nn.MaxPool2d(2),
+        _conv(32, 64),
+        _conv(64, 64),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    return Peer(backbone, width=64, num_classes=num_classes)
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions beside an identity path."""
 

@@ -12,12 +12,14 @@ from PIL import Image, ImageDraw, ImageFilter
 from ctsl_lib.market import FOLDERS
 
 Colour = tuple[int, int, int]
+DRAWING = 1
+"""Raised when the same settings would give other pictures, so that none is taken from an old cache."""
 
 
 def write_synthetic_market(
     folder: Path,
     *,
-    identities: int = 40,
+    identities: int = 60,
     cameras: int = 4,
     images_per_camera: int = 3,
     distractors: int = 20,

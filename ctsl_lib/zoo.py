@@ -1,18 +1,21 @@
 """The paper's networks for small images: torchvision's classes with a stem that does not shrink 32x32 or 64x64.
 
 A stem made for 224x224 halves the image two to four times before the first block. Here the first convolution is
-3x3 with stride 1, and the pooling after it is left out; all else is torchvision's.
+3x3 with stride 1, and the pooling after it is left out; all else is torchvision's. Networks for person
+re-identification, whose names begin with `reid_`, are torchvision's own, stem and all, for 256x128.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+import torchvision
 from torch import nn
 from torchvision.models import AlexNet, MobileNetV2, ResNet, ShuffleNetV2, SqueezeNet
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import VGG, cfgs, make_layers
 
 from ctsl_lib.networks import Peer, peer_from, register
+from ctsl_lib.sources import DataError
 
 
 def _stem(channels: int, width: int) -> nn.Conv2d:
@@ -140,3 +143,66 @@ def shufflenetv2(channels: int, num_classes: int) -> Peer:
     network.conv1[0] = _stem(channels, 24)
     network.maxpool = nn.Identity()
     return peer_from(network, "fc")
+
+
+def _whole(network: Callable[..., nn.Module], classifier: str, channels: int, num_classes: int) -> Peer:
+    if channels != 3:
+        raise ValueError(f"torchvision's networks take images of 3 channels, got {channels}")
+    return peer_from(network(num_classes=num_classes), classifier)
+
+
+@register("reid_resnet18")
+def reid_resnet18(channels: int, num_classes: int) -> Peer:
+    """ResNet-18 as torchvision has it; embeddings of width 512."""
+    return _whole(torchvision.models.resnet18, "fc", channels, num_classes)
+
+
+@register("reid_resnet50")
+def reid_resnet50(channels: int, num_classes: int) -> Peer:
+    """ResNet-50 as torchvision has it; embeddings of width 2048."""
+    return _whole(torchvision.models.resnet50, "fc", channels, num_classes)
+
+
+@register("reid_mobilenetv2")
+def reid_mobilenetv2(channels: int, num_classes: int) -> Peer:
+    """MobileNetV2 as torchvision has it; embeddings of width 1280."""
+    return _whole(torchvision.models.mobilenet_v2, "classifier.1", channels, num_classes)
+
+
+@register("reid_shufflenetv2")
+def reid_shufflenetv2(channels: int, num_classes: int) -> Peer:
+    """ShuffleNetV2 x1 as torchvision has it; embeddings of width 1024."""
+    return _whole(torchvision.models.shufflenet_v2_x1_0, "fc", channels, num_classes)
+
+
+IMAGENET = {
+    "reid_resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url,
+    "reid_resnet50": torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url,
+    "reid_mobilenetv2": torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1.url,
+    "reid_shufflenetv2": torchvision.models.ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1.url,
+}
+"""Where torchvision gives out ImageNet weights for a network's backbone."""
+
+
+def load_imagenet(name: str, peer: Peer) -> None:
+    """Give the network called `name` ImageNet's backbone, fetched once by torchvision's own download.
+
+    The classifier keeps its random weights. Raises: ValueError where torchvision has no such weights, DataError
+    where they cannot be fetched.
+    """
+    if name not in IMAGENET:
+        raise ValueError(
+            f"initial must be 'random' for {name}: ImageNet weights are there for {', '.join(IMAGENET)}"
+        )
+    url = IMAGENET[name]
+    try:
+        state = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"ImageNet weights of {name} could not be fetched from {url} ({error}). Put that file into "
+            f"{torch.hub.get_dir()}/checkpoints, or start from scratch with initial='random'"
+        ) from error
+    own = peer.backbone.state_dict()
+    peer.backbone.load_state_dict({key: value for key, value in state.items() if key in own})

@@ -21,7 +21,8 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from ctsl_lib import sources
-from ctsl_lib.images import DIGESTS, DataSpec, ImageFolder, Images, cached, digest
+from ctsl_lib.datasets import DataSpec
+from ctsl_lib.images import DIGESTS, ImageFolder, Images, cached, digest
 from ctsl_lib.sources import Arrays, DataError, data_root, download, find, read_class_folders, read_tiny_imagenet
 
 

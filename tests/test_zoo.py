@@ -1,13 +1,23 @@
 """The paper's networks: sizes, shapes, and that each learns."""
 
+import hashlib
+import io
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from ctsl_lib import zoo  # noqa: F401  (registers)
+from ctsl_lib import zoo
+from ctsl_lib.experiments import Spec, initial_peers
 from ctsl_lib.networks import build_peer, count_parameters, peer_from
+from ctsl_lib.sources import DataError
 
 # Counts at 100 classes; those of ResNet-18, ResNet-34, [1, 2, 2, 1] and VGG-11 equal the usual CIFAR variants.
 PARAMETERS = {
@@ -70,3 +80,86 @@ def test_any_network_with_a_linear_last_layer_is_a_peer() -> None:
     assert peer_from(own, "3")(torch.randn(4, 3, 2, 2)).embedding.shape == (4, 5)
     with pytest.raises(ValueError, match="classifier must name a linear layer, one of 1, 3; got 'fc'"):
         peer_from(nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3)), "fc")
+
+
+# --- networks for 256x128 --------------------------------------------------------------------------------
+
+WIDTHS = {"reid_resnet18": 512, "reid_resnet50": 2048, "reid_mobilenetv2": 1280, "reid_shufflenetv2": 1024}
+OFFICIAL = {
+    "reid_resnet18": torchvision.models.ResNet18_Weights.IMAGENET1K_V1,
+    "reid_resnet50": torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
+    "reid_mobilenetv2": torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1,
+    "reid_shufflenetv2": torchvision.models.ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1,
+}
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_reid_networks_are_those_of_torchvision(name: str) -> None:
+    peer = build_peer(name, 3, 1000, seed=0).eval()
+    assert count_parameters(peer) == OFFICIAL[name].meta["num_params"]
+    with torch.no_grad():
+        output = peer(torch.randn(1, 3, 256, 128))
+    assert output.embedding.shape == (1, WIDTHS[name]) and output.logits.shape == (1, 1000)
+    with pytest.raises(ValueError, match="images of 3 channels, got 1"):
+        build_peer(name, 1, 10, seed=0)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    """A local server with 'ImageNet' weights of reid_shufflenetv2: its URL and what it gives out."""
+    torch.manual_seed(0)
+    state = torchvision.models.shufflenet_v2_x1_0().state_dict()
+    written = io.BytesIO()
+    torch.save(state, written)
+    name = f"weights-{hashlib.sha256(written.getvalue()).hexdigest()[:8]}.pth"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / name).write_bytes(written.getvalue())
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "site")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/{name}", state
+    server.shutdown()
+    server.server_close()
+
+
+def test_imagenet_weights_are_fetched_once(
+    served: tuple[str, dict[str, torch.Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, state = served
+    monkeypatch.setitem(zoo.IMAGENET, "reid_shufflenetv2", url)
+    spec = Spec(peers=("reid_shufflenetv2", "reid_shufflenetv2"), initial="imagenet")
+    one, other = initial_peers(spec, 3, 20, "cpu")
+    for name, value in one.backbone.state_dict().items():
+        assert torch.equal(value, state[name]) and torch.equal(value, other.backbone.state_dict()[name])
+    assert not torch.equal(one.classifier.weight, other.classifier.weight)
+    (tmp_path / "site" / url.rsplit("/", 1)[1]).unlink()
+    again = initial_peers(spec, 3, 20, "cpu")  # from torchvision's folder
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again[0].parameters(), strict=True))
+
+
+def test_without_a_network_the_way_out_is_named(
+    served: tuple[str, dict[str, torch.Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, _ = served
+    monkeypatch.setitem(zoo.IMAGENET, "reid_shufflenetv2", url.replace("weights-", "other-"))
+    spec = Spec(peers=("reid_shufflenetv2",), initial="imagenet")
+    with pytest.raises(DataError, match=r"could not be fetched from http.*Put that file into .*initial='random'"):
+        initial_peers(spec, 3, 20, "cpu")
+    with pytest.raises(ValueError, match=r"initial must be 'random' for tiny_reid: only reid_resnet18, .* have"):
+        initial_peers(spec.model_copy(update={"peers": ("tiny_reid",)}), 3, 20, "cpu")
+
+
+def test_damaged_imagenet_weights_are_refused(
+    served: tuple[str, dict[str, torch.Tensor]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, _ = served
+    monkeypatch.setitem(zoo.IMAGENET, "reid_shufflenetv2", url)
+    path = tmp_path / "site" / url.rsplit("/", 1)[1]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match="invalid hash value"):
+        initial_peers(Spec(peers=("reid_shufflenetv2",), initial="imagenet"), 3, 20, "cpu")
