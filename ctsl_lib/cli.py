@@ -148,11 +148,13 @@ def table(
 def search(
     what: Annotated[str, typer.Argument(help=f"One of {', '.join(SEARCHES)}.")],
     dataset: Annotated[
-        str | None, typer.Option(help="Real images, with --profile; default the built-in data.")
+        str | None, typer.Option(help="Another data set, with --profile; default the digits.")
     ] = None,
     profile: Profile = "small",
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 1000, 1001, ...")] = 10,
-    validation: Annotated[int, typer.Option(min=20, help="Validation images, of real images.")] = 2000,
+    validation: Annotated[
+        int, typer.Option(min=2, help="Validation images with --dataset; for re-identification persons.")
+    ] = 2000,
     processes: Processes = None,
     out: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("data/search"),
 ) -> None:
@@ -182,11 +184,13 @@ def notebooks(
 ) -> None:
     """Execute notebooks in order, with a profile's parameters and then those given by -p."""
     paths = find_notebooks(number or [])
-    values, given = load_profile(profile), parse_assignments(parameter or [])
-    unused = set(values) - {name for path in find_notebooks() for name in declared_parameters(path)}
+    given = parse_assignments(parameter or [])
+    unused = set(load_profile(profile)) - {
+        name for path in find_notebooks() for name in declared_parameters(path)
+    }
     if unused:
         raise ValueError(f"profile {profile!r} sets what no notebook has: {', '.join(sorted(unused))}")
-    parameters = {path: profile_for(path, values) | given for path in paths}
+    parameters = {path: profile_for(path, profile) | given for path in paths}
     _run_notebooks(parameters, out, processes=processes, cell_timeout=cell_timeout)
 
 
@@ -248,8 +252,9 @@ def main() -> None:
         raise
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        typer.echo(f"error: {place}: {first['msg']}, got {first['input']!r}", err=True)
+        place = "".join(f"{part}: " for part in first["loc"])
+        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"  # ours say it themselves
+        typer.echo(f"error: {place}{first['msg']}{got}", err=True)
         raise SystemExit(2) from None
     except (ValueError, NotebookError, NonFiniteLossError) as error:
         typer.echo(f"error: {error}", err=True)

@@ -8,16 +8,22 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from ctsl_lib.claims import claims_table, judge, verdicts
+from ctsl_lib.claims import DATASETS, claims_table, judge, verdicts
+from ctsl_lib.data import RetrievalSplit
+from ctsl_lib.datasets import RETRIEVAL
 from ctsl_lib.experiments import Store
 from ctsl_lib.images import Images
+from ctsl_lib.market import find_market
 from ctsl_lib.notebooks import load_profile, parse_assignments
 from ctsl_lib.papertables import export, measurements, pair_name, paper_table, readable_table, state_of
 from ctsl_lib.plans import Plan, plan_from
+from ctsl_lib.reid import Market1501
 from ctsl_lib.sources import SOURCES, data_root, download, find
 
 app = typer.Typer()
-Dataset = Annotated[str, typer.Argument(help=f"{', '.join(SOURCES)}, or the path of a tree of class folders.")]
+Dataset = Annotated[
+    str, typer.Argument(help=f"{', '.join((*SOURCES, *RETRIEVAL))}, or the path of a tree of class folders.")
+]
 Profile = Annotated[str, typer.Option(help="A file of notebooks/profiles without its .yaml.")]
 Parameter = Annotated[
     list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Another value for the profile.")
@@ -30,17 +36,20 @@ Threads = Annotated[
 
 def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> Plan:
     """The profile's plan for a data set, with values changed by hand."""
-    return plan_from(load_profile(profile) | parse_assignments(parameter or []), dataset)
+    return plan_from(load_profile(profile, dataset=dataset) | parse_assignments(parameter or []), dataset)
 
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(SOURCES)}.")],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(SOURCES)}, market1501.")],
     fetch: Annotated[bool, typer.Option("--download", help="Fetch it first; its checksum is checked.")] = False,
 ) -> None:
     """Say where a data set is and what it holds; decode it into the cache."""
     if fetch:
         download(name)
+    if name == "market1501":
+        _describe_market()
+        return
     path, _ = find(name)
     loaded = Images.model_validate({"name": name}).load(seed=0)
     mean, std = ([round(value / 255, 4) for value in values] for values in (loaded.mean, loaded.std))
@@ -48,6 +57,17 @@ def data(
     typer.echo(f"training images  {len(loaded.train):,}\ntest images      {len(loaded.test):,}")
     typer.echo(f"shape            {tuple(loaded.train.images.shape[1:])}\nclasses          {loaded.num_classes}")
     typer.echo(f"mean             {mean}\nstd              {std}")
+
+
+def _describe_market() -> None:
+    market = Market1501()
+    loaded = market.load(seed=0)
+    said = market.deviations()
+    assert isinstance(loaded.test, RetrievalSplit)
+    typer.echo(f"market1501: {find_market().name} in {data_root()}")
+    typer.echo(f"training images  {len(loaded.train):,} of {loaded.num_classes} persons")
+    typer.echo(f"query images     {len(loaded.test.query):,}\ngallery images   {len(loaded.test.gallery):,}")
+    typer.echo("\n".join(f"deviation        {one}" for one in said) or "as published     all counts agree")
 
 
 @app.command()
@@ -87,7 +107,7 @@ def claims(
     dataset: Annotated[list[str] | None, typer.Option(help="Data sets to look at; default all four.")] = None,
 ) -> None:
     """Judge the paper's claims by the records that are there."""
-    found = judge({name: plan_of(name, profile, None).records() for name in dataset or list(SOURCES)})
+    found = judge({name: plan_of(name, profile, None).records() for name in dataset or list(DATASETS)})
     with pd.option_context("display.width", 200, "display.max_colwidth", 90):
         typer.echo(claims_table(found).to_string(index=False))
         typer.echo("\n" + verdicts(found).to_string())
@@ -95,7 +115,7 @@ def claims(
 
 def _print_table(plan: Plan) -> None:
     table = paper_table(measurements(plan), plan)
-    shown = readable_table(table)
+    shown = readable_table(table, metric=plan.data.metric)
     name = Path(plan.dataset).stem
     csv, latex = export(table, shown, Path("results") / "tables", name)
     typer.echo(shown.to_string())

@@ -57,6 +57,15 @@ def label(name: str) -> str:
     return LABELS.get(name, name.replace("+", " + "))
 
 
+def metric_label(metric: str) -> str:
+    """How a metric is written for readers."""
+    return {"top1": "top-1", "rank1": "rank-1"}.get(metric, metric)
+
+
+def _axis(metric: str) -> str:
+    return "test accuracy (%)" if metric == "top1" else f"{metric_label(metric)} (%)"
+
+
 def look(position: int) -> dict[str, object]:
     """Colour, marker and line style of the thing at this position of a plot."""
     i = position % len(COLOURS)
@@ -85,7 +94,7 @@ def show(figure: Figure, alt: str) -> None:
 
 
 def learning_curves(groups: Mapping[str, Sequence[Record]], axes: Axes | None = None) -> Figure:
-    """Accuracy by epoch for each named group of records: mean over peers and seeds, 95 % band over seeds."""
+    """Accuracy or mAP by epoch for each group of records: mean over peers and seeds, 95 % band over seeds."""
     with style():
         axes = axes if axes is not None else plt.subplots(figsize=(7, 4))[1]
         for position, (name, records) in enumerate(groups.items()):
@@ -102,7 +111,8 @@ def learning_curves(groups: Mapping[str, Sequence[Record]], axes: Axes | None = 
                 axes.fill_between(
                     epochs, low, high, color=COLOURS[position % len(COLOURS)], alpha=0.15, linewidth=0
                 )
-        axes.set(xlabel="epoch", ylabel="test accuracy (%)")
+        metric = next(records[0].spec.data.metric for records in groups.values())
+        axes.set(xlabel="epoch", ylabel=_axis(metric))
         axes.set_ylim(top=min(101.0, axes.get_ylim()[1]))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="lower right")
@@ -127,7 +137,7 @@ def comparison(frame: pd.DataFrame, baseline: str = "independent", metric: str =
             if name != baseline:
                 _interval(right, (values[name] - values[baseline]).dropna().to_numpy(), row, position)
         right.axvline(0, color="black", linewidth=1)
-        left.set(yticks=rows, yticklabels=[label(name) for name in names], xlabel="test accuracy (%)")
+        left.set(yticks=rows, yticklabels=[label(name) for name in names], xlabel=_axis(metric))
         right.set_xlabel(f"difference to {label(baseline)} (percentage points)")
         left.set_title("mean, 95 % interval; grey: seeds")
         right.set_title("same seeds, paired; 95 % interval")

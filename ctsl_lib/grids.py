@@ -84,10 +84,7 @@ def layout_for(specs: Iterable[Spec], processes: int | None = None, threads: int
     """Processes and threads for a grid of these specs, chosen as by `machine.layout`."""
     cases = {(spec.data, spec.peers, spec.recipe.batch_size) for spec in specs}
     shapes = {data: data.load(0).train.images.shape for data, _, _ in cases}
-    work = [
-        forward_work(peers, channels=shapes[data][1], side=shapes[data][2], batch_size=batch_size)
-        for data, peers, batch_size in cases
-    ]
+    work = [forward_work(peers, tuple(shapes[data][1:]), batch_size) for data, peers, batch_size in cases]
     return layout(work, processes, threads)
 
 

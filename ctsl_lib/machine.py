@@ -80,10 +80,10 @@ def layout(
     return Layout(processes, threads)
 
 
-def forward_work(peers: Iterable[str], channels: int, side: int, batch_size: int) -> float:
-    """Floating-point operations of the forward passes of these networks over one batch of square images."""
-    images = torch.zeros(1, channels, side, side)
+def forward_work(peers: Iterable[str], shape: tuple[int, ...], batch_size: int) -> float:
+    """Floating-point operations of these networks' forward passes over one batch of images of this shape."""
+    images = torch.zeros(1, *shape)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         for name in peers:
-            build_peer(name, channels, num_classes=10, seed=0).eval()(images)
+            build_peer(name, shape[0], num_classes=10, seed=0).eval()(images)
     return float(counter.get_total_flops() * batch_size)

@@ -18,14 +18,16 @@ from traitlets.config import Config
 
 from ctsl_lib import ROOT
 from ctsl_lib.data import Digits
+from ctsl_lib.datasets import RETRIEVAL
 from ctsl_lib.experiments import Spec
 from ctsl_lib.images import Images
 from ctsl_lib.objectives import Objective
 from ctsl_lib.recipes import Recipe
+from ctsl_lib.reid import Market1501
 from ctsl_lib.training import show
 
 NOTEBOOKS = ROOT / "notebooks"
-SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Images, Digits, Objective, Spec)
+SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Images, Digits, Market1501, Objective, Spec)
 """Where the range of a parameter is stated, once."""
 CELL_TIMEOUT = 24 * 3600
 """Seconds; a cell may train a table of large networks. `ctsl notebooks --cell-timeout` changes it."""
@@ -113,18 +115,22 @@ def _number_or(value: Any) -> Any:
     return value
 
 
-def profile_for(path: Path, profile: Mapping[str, Any]) -> dict[str, Any]:
+def profile_for(path: Path, name: str, folder: Path = NOTEBOOKS) -> dict[str, Any]:
     """The part of a profile that this notebook has parameters for; one profile serves several notebooks."""
     declared = declared_parameters(path)
-    return {name: value for name, value in profile.items() if name in declared}
+    _, dataset = declared.get("dataset", (str, ""))
+    return {
+        name: value for name, value in load_profile(name, folder, dataset=dataset).items() if name in declared
+    }
 
 
-def load_profile(name: str, folder: Path = NOTEBOOKS) -> dict[str, Any]:
-    """Parameters of a profile, from notebooks/profiles/NAME.yaml."""
-    path = folder / "profiles" / f"{name}.yaml"
-    if not path.is_file():
-        available = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml")))
-        raise ValueError(f"profile must be one of {available}; got {name!r}")
+def load_profile(name: str, folder: Path = NOTEBOOKS, *, dataset: str = "") -> dict[str, Any]:
+    """Parameters of a profile, from notebooks/profiles/NAME.yaml; for person re-identification NAME_reid.yaml."""
+    paths = {found.stem: found for found in sorted((folder / "profiles").glob("*.yaml"))}
+    names = [found for found in paths if not found.endswith("_reid")]
+    if name not in names:
+        raise ValueError(f"profile must be one of {', '.join(names)}; got {name!r}")
+    path = paths.get(f"{name}_reid", paths[name]) if dataset in RETRIEVAL else paths[name]
     values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     return {key: _number_or(value) for key, value in values.items()}
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ctsl_lib import ROOT
 from ctsl_lib.experiments import Record, Spec, Store
-from ctsl_lib.figures import label
+from ctsl_lib.figures import label, metric_label
 from ctsl_lib.plans import Plan
 from ctsl_lib.tables import Interval, mean_interval
 
@@ -23,9 +23,9 @@ def pair_name(pair: tuple[str, ...]) -> str:
 def measurements(plan: Plan, store: Store | None = None) -> pd.DataFrame:
     """A row for each record and peer: pair, method, seed, peer, network, last, best, parameters, seconds.
 
-    `last` and `best` are top-1 in percent after the last epoch and after the best one *on the test images*, which
-    nobody can know in advance: best is given only to compare with papers that report it. `seconds` is the time of
-    the whole run, its share of stage 1 included.
+    `last` and `best` are top-1 (for retrieval mAP) in percent after the last epoch and after the best one *on the
+    test images*, which nobody can know in advance: best is given only to compare with papers that report it.
+    `seconds` is the time of the whole run, its share of stage 1 included. Retrieval adds columns of CMC ranks.
     """
     store = store if store is not None else Store()
     rows = [
@@ -35,18 +35,19 @@ def measurements(plan: Plan, store: Store | None = None) -> pd.DataFrame:
             "seed": record.spec.seed,
             "peer": peer + 1,
             "network": network,
-            "last": record.metrics["top1"][peer],
+            "last": record.metrics[record.spec.data.metric][peer],
             "best": max(record.history.accuracy[peer]),
             "parameters": record.parameters[peer],
             "seconds": record.provenance.wall_time + _stage1_seconds(record, store),
             "key": record.spec.key,
         }
+        | {name: values[peer] for name, values in record.metrics.items() if name.startswith("rank")}
         for (pair, method), records in plan.records(store).items()
         for record in records
         for peer, network in enumerate(pair)
     ]
     columns = ["pair", "method", "seed", "peer", "network", "last", "best", "parameters", "seconds", "key"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
 
 
 def _stage1_seconds(record: Record, store: Store) -> float:
@@ -60,7 +61,8 @@ def paper_table(frame: pd.DataFrame, plan: Plan, baseline: str = "independent") 
     """From `measurements`: numbers by pair, peer, network and method; empty where the plan has no record yet.
 
     Columns: n, last, low, high, difference, difference_low, difference_high (paired, same seeds and same peer),
-    best, parameters, cost (time relative to the baseline, the same seeds).
+    best, parameters, cost (time relative to the baseline, the same seeds); for retrieval rank1, rank1_low,
+    rank1_high as well.
     """
     rows = []
     for pair in plan.pairs:
@@ -82,6 +84,9 @@ def _cells(by_method: dict[str, pd.DataFrame], method: str, baseline: str) -> di
         "n": last.n, "last": last.mean, "low": last.low, "high": last.high,
         "best": found["best"].mean(), "parameters": found["parameters"].iloc[0],
     }  # fmt: skip
+    if "rank1" in found:
+        first = mean_interval(found["rank1"].to_numpy())
+        cells |= {"rank1": first.mean, "rank1_low": first.low, "rank1_high": first.high}
     other = by_method.get(baseline)
     if other is not None:
         seeds = found.index.intersection(other.index)
@@ -97,14 +102,18 @@ def _cells(by_method: dict[str, pd.DataFrame], method: str, baseline: str) -> di
     return cells
 
 
-def readable_table(table: pd.DataFrame, published: pd.DataFrame | None = None) -> pd.DataFrame:
+def readable_table(
+    table: pd.DataFrame, published: pd.DataFrame | None = None, metric: str = "top1"
+) -> pd.DataFrame:
     """The table as text: mean ± half interval, a star where a difference's interval excludes zero, dashes."""
     shown = pd.DataFrame(index=table.index)
     rows = [row for _, row in table.reindex(columns=_NUMBERS).iterrows()]
-    shown["top-1, last epoch (%)"] = [_interval(row, "last", "low", "high") for row in rows]
+    shown[f"{metric_label(metric)}, last epoch (%)"] = [_interval(row, "last", "low", "high") for row in rows]
     shown["difference to independent"] = [
         _interval(row, "difference", "difference_low", "difference_high", signed=True) for row in rows
     ]
+    if "rank1" in table:
+        shown["rank-1 (%)"] = [_interval(row, "rank1", "rank1_low", "rank1_high") for row in rows]
     shown["best epoch (%)"] = [_number(row["best"], "{:.2f}") for row in rows]
     shown["parameters"] = [_number(row["parameters"], "{:,.0f}") for row in rows]
     shown["cost"] = [_number(row["cost"], "{:.2f}×") for row in rows]
@@ -118,6 +127,7 @@ def readable_table(table: pd.DataFrame, published: pd.DataFrame | None = None) -
 
 _NUMBERS = [
     "n", "last", "low", "high", "difference", "difference_low", "difference_high", "best", "parameters", "cost",
+    "rank1", "rank1_low", "rank1_high",
 ]  # fmt: skip
 
 

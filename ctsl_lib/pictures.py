@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor
 
-from ctsl_lib.data import Split
+from ctsl_lib.data import RetrievalSplit, Sightings, Split
 from ctsl_lib.figures import COLOURS, MARKERS, label, look, style
 from ctsl_lib.objectives import Objective
 from ctsl_lib.reference import relative_distances
+from ctsl_lib.retrieval import RankedQuery
 
 
 def images(split: Split, class_names: Sequence[str], count: int = 12) -> Figure:
@@ -35,6 +36,62 @@ def _show_image(axes: Axes, picture: Tensor) -> None:
     array = picture.permute(1, 2, 0).cpu().numpy()
     axes.imshow(array if array.shape[2] == 3 else array[:, :, 0], cmap="gray_r")
     axes.set_axis_off()
+
+
+def persons(split: Sightings, count: int = 6) -> Figure:
+    """The first persons (rows) as each camera saw them first (columns)."""
+    people = split.identity[split.identity > 0].unique()[:count].tolist()
+    cameras = split.camera.unique().tolist()
+    height, width = split.images.shape[2:]
+    with style():
+        figure, panels = plt.subplots(
+            len(people),
+            len(cameras),
+            squeeze=False,
+            figsize=(0.9 * len(cameras), 0.9 * len(people) * height / width),
+        )
+        for row, person in enumerate(people):
+            for column, camera in enumerate(cameras):
+                axes = panels[row, column]
+                axes.set_axis_off()
+                there = ((split.identity == person) & (split.camera == camera)).nonzero().flatten()
+                if len(there):
+                    _show_image(axes, split.images[there[0]])
+                if row == 0:
+                    axes.set_title(f"camera {camera}", fontsize=8)
+            panels[row, 0].text(
+                -0.15, 0.5, str(person), transform=panels[row, 0].transAxes, ha="right", va="center"
+            )
+        return figure
+
+
+def ranked_galleries(split: RetrievalSplit, ranked: Sequence[RankedQuery], rows: Sequence[int]) -> Figure:
+    """Queries (left) and what was found for them, best first; right and wrong by symbol, colour and frame."""
+    columns = 1 + max(len(ranked[row].gallery) for row in rows)
+    height, width = split.query.images.shape[2:]
+    with style():
+        figure, panels = plt.subplots(
+            len(rows), columns, squeeze=False, figsize=(0.95 * columns, len(rows) * (0.95 * height / width + 0.3))
+        )
+        for axes in panels.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+            axes.spines[:].set_visible(False)
+        for line, row in zip(panels, rows, strict=True):
+            query = split.query
+            _show_image(line[0], query.images[row])
+            line[0].set_title(f"{int(query.identity[row])}, camera {int(query.camera[row])}", fontsize=8)
+            found = ranked[row]
+            for axes, index, right in zip(line[1:], found.gallery.tolist(), found.right.tolist(), strict=False):
+                axes.imshow(split.gallery.images[index].permute(1, 2, 0).cpu().numpy())
+                identity, camera = int(split.gallery.identity[index]), int(split.gallery.camera[index])
+                axes.set_title(f"{'✓' if right else '✗'} {identity}, c{camera}", fontsize=8)
+                axes.spines[:].set(
+                    visible=True, linewidth=3, color=COLOURS[0 if right else 1], linestyle="-" if right else ":"
+                )
+        panels[0, 0].annotate("query", (0.5, 1.22), xycoords="axes fraction", ha="center", fontsize=9)
+        panels[0, 1].annotate("found, best first", (0, 1.22), xycoords="axes fraction", fontsize=9)
+        return figure
 
 
 def soft_targets(

@@ -5,21 +5,23 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from ctsl_lib.data import Digits
+from ctsl_lib.datasets import DataSpec, data_class, data_spec
 from ctsl_lib.experiments import Record, Spec, Store
 from ctsl_lib.grids import layout_for, process_pool, run_grid
-from ctsl_lib.images import ImageFolder, Images
 from ctsl_lib.networks import Precision, check_network
 from ctsl_lib.objectives import Objective, baselines, factorial, methods
 from ctsl_lib.recipes import Recipe
-from ctsl_lib.sources import SOURCES
+from ctsl_lib.retrieval import Metric
+
+DATA_FIELDS = ("n_train", "n_validation", "label_noise", "identities", "height", "width", "distance")
+"""Fields of a plan that belong to the data set; each has those that its class has (see `datasets`)."""
 
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
     """The runs of a table; the fields are the parameters of the table notebooks and of the profiles."""
 
     dataset: str
-    """A published data set by name, `digits`, or the path of a folder or zip of class folders."""
+    """A data set by name, or the path of a folder or zip of class folders."""
     pairs: tuple[tuple[str, ...], ...] = Field(min_length=1)
     """Networks that learn together, by name."""
     methods: tuple[str, ...] = ("independent", "dml", "rkd", "tfkd", "ctsl_mkt")
@@ -30,16 +32,26 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     """The full method's weights (response, distance, angle, self) and temperature; the others are parts of it."""
     teacher: str = "resnet18"
     """The fixed teacher of the baseline "kd"."""
+    initial: Literal["random", "imagenet"] = "random"
     n_train: int | None = None
     n_validation: int = 0
     label_noise: float = 0.0
+    identities: int | None = None
+    height: int | None = None
+    width: int | None = None
+    distance: Metric | None = None
     epochs: int
     batch_size: int
+    images_per_class: int = 0
+    optimizer: Literal["sgd", "amsgrad"] = "sgd"
     learning_rate: float
     weight_decay: float
     schedule: Literal["one_cycle", "cosine", "steps"]
+    drop_at: tuple[float, ...] = (0.3, 0.6, 0.8)
+    drop: float = 0.2
     padding: int
     mirror: bool
+    erasing: float = 0.0
     precision: Precision = "fp32"
     compile: bool = False
     evaluate_every: int = 1
@@ -64,16 +76,23 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
 
     def base(self, pair: tuple[str, ...]) -> Spec:
         """What all runs of this pair share; the objective and the seed are still the defaults."""
-        shared: dict[str, Any] = {"n_train": self.n_train, "label_noise": self.label_noise}
-        data: Digits | Images | ImageFolder
-        if self.dataset == "digits":
-            data = Digits.model_validate({name: value for name, value in shared.items() if value is not None})
-        elif self.dataset in SOURCES:
-            data = Images.model_validate(shared | {"name": self.dataset, "n_validation": self.n_validation})
-        else:
-            data = ImageFolder.model_validate(shared | {"path": self.dataset, "n_validation": self.n_validation})
         recipe = {name: getattr(self, name) for name in Recipe.model_fields if name in type(self).model_fields}
-        return Spec(data=data, peers=pair, recipe=Recipe.model_validate(recipe))
+        return Spec(data=self.data, peers=pair, recipe=Recipe.model_validate(recipe), initial=self.initial)
+
+    @property
+    def data(self) -> DataSpec:
+        """The data set. A setting that it does not have may only be at its default."""
+        known = data_class(self.dataset).model_fields
+        given = {name: getattr(self, name) for name in DATA_FIELDS}
+        foreign = [
+            f"{name} = {value!r}"
+            for name, value in given.items()
+            if name not in known and value != Plan.model_fields[name].default
+        ]
+        if foreign:
+            raise ValueError(f"{self.dataset} has no setting for {', '.join(foreign)}")
+        own = {name: value for name, value in given.items() if name in known and value is not None}
+        return data_spec(self.dataset, own)
 
     def specs(self) -> dict[tuple[tuple[str, ...], str], list[Spec]]:
         """(pair, method) -> its runs, one for each seed."""

@@ -7,6 +7,7 @@ weights of its parts.
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from typing import Literal
 
 import pandas as pd
 
@@ -26,6 +27,20 @@ def recipes(base: Spec) -> dict[str, Spec]:
     for epochs, decay, padding in product((12, 20, 30), (5e-4, 5e-3, 2e-2), (1, 2)):
         recipe = Recipe(epochs=epochs, weight_decay=decay, padding=padding, evaluate_every=epochs)
         found[f"epochs={epochs} weight_decay={decay:g} padding={padding}"] = base.model_copy(
+            update={"recipe": recipe, "peers": base.peers[:1], "objective": Objective()}
+        )
+    return found
+
+
+def reid_recipe(base: Spec) -> dict[str, Spec]:
+    """Candidates for the recipe of re-identification, judged on one network trained alone."""
+    found = {}
+    rates: tuple[tuple[Literal["sgd", "amsgrad"], float], ...] = (("sgd", 0.05), ("sgd", 0.1), ("amsgrad", 0.003))
+    for (optimizer, rate), group, erasing in product(rates, (0, 4), (0.0, 0.5)):
+        changes = {"optimizer": optimizer, "learning_rate": rate, "images_per_class": group, "erasing": erasing}
+        recipe = base.recipe.model_copy(update=changes)
+        name = " ".join(f"{field}={value}" for field, value in changes.items())
+        found[name] = base.model_copy(
             update={"recipe": recipe, "peers": base.peers[:1], "objective": Objective()}
         )
     return found
@@ -65,6 +80,7 @@ SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
     "recipe": recipes,
     "weights": weights,
     "image_weights": image_weights,
+    "reid_recipe": reid_recipe,
 }
 
 
@@ -74,7 +90,7 @@ def search(
     store: Store | None = None,
     processes: int | None = None,
 ) -> pd.DataFrame:
-    """Validation accuracy of each candidate: mean over peers and seeds with its 95 % interval, best first."""
+    """Top-1 or mAP of each candidate on validation images: mean over peers and seeds, interval, best first."""
     specs = [
         spec.model_copy(update={"seed": seed, "evaluate_on": "validation"})
         for spec in candidates.values()
@@ -86,6 +102,7 @@ def search(
     rows = []
     for position, name in enumerate(candidates):
         runs = records[position * len(seeds) : (position + 1) * len(seeds)]
-        found = mean_interval([sum(run.metrics["top1"]) / len(run.metrics["top1"]) for run in runs])
+        values = [run.metrics[run.spec.data.metric] for run in runs]
+        found = mean_interval([sum(peers) / len(peers) for peers in values])
         rows.append({"candidate": name} | found._asdict())
     return pd.DataFrame(rows).set_index("candidate").sort_values("mean", ascending=False)

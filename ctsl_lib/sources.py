@@ -85,6 +85,10 @@ def data_root() -> Path:
 
 def download(name: str, root: Path | None = None) -> None:
     """Fetch a published data set into the data folder and check its checksum; nothing is done twice."""
+    if name == "market1501":
+        raise DataError(
+            "market1501 is given out by its authors alone: `ctsl data market1501` says where to put it"
+        )
     root = root if root is not None else data_root()
     root.mkdir(parents=True, exist_ok=True)
     source = _known(name)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ctsl_lib import cli
+from ctsl_lib.synthetic_market import write_synthetic_market
 
 
 @pytest.fixture
@@ -18,6 +19,8 @@ def ctsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     """Call `ctsl` with arguments in an empty folder: (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CTSL_RECORDS", str(tmp_path / "records"))
+    monkeypatch.setenv("CTSL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CTSL_DATA", raising=False)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["ctsl", *arguments])
@@ -81,12 +84,17 @@ def test_run_prints_metrics_and_where_the_record_is(ctsl, tmp_path: Path) -> Non
         (("run", "--method", "dml", "--set", "epochs=many"), "epochs"),
         (("table",), "run `ctsl reproduce` first"),
         (("notebooks", "77"), "NUMBER must be among 00"),
-        (("notebooks", "--profile", "huge"), "profile must be one of paper, quick, small"),
+        (("notebooks", "--profile", "huge"), "profile must be one of paper, quick, small; got"),
         (("notebooks", "00", "-p", "colour=blue"), "has no parameter 'colour'"),
         (("notebooks", "00", "-p", "epochs=0"), "epochs must be int in 00_start_here.ipynb, got 0"),
         (("data", "mnist"), "data must be one of cifar10, cifar100"),
         (("train", "digits", "-p", "seeds=0"), "seeds"),
         (("status", "digits", "-p", "methods=[magic]"), "methods must be among independent"),
+        (("data", "market1501", "--download"), "given out by its authors"),
+        (("data", "market1501"), "Put the folder Market-1501-v15.09.15"),
+        (("train", "market1501"), "Put the folder Market-1501-v15.09.15"),
+        (("train", "synthetic_market", "-p", "batch_size=33", "-p", "images_per_class=4"), "got 33 and 4"),
+        (("train", "synthetic_market", "-p", "n_validation=29"), "at most the 30 training persons together"),
     ],
 )
 def test_errors_are_one_line_and_a_bad_exit_status(ctsl, arguments: tuple[str, ...], message: str) -> None:
@@ -107,6 +115,24 @@ def test_train_status_and_claims_of_a_table(ctsl, tmp_path: Path) -> None:
     assert after.strip().endswith("6 done")
     status, judged, _ = ctsl("claims")
     assert status == 0 and judged.count("not tested") >= 6
+
+
+def test_market_1501_is_described_and_trained(ctsl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CTSL_DATA", str(tmp_path))
+    write_synthetic_market(tmp_path / "Market-1501", identities=8, cameras=2, images_per_camera=4)
+    with pytest.warns(UserWarning, match="not quite Market-1501 as published"):
+        status, said, error = ctsl("data", "market1501")
+    assert status == 0, error
+    assert "training images  32 of 4 persons" in said and "query images     8" in said
+    assert "deviation        query identities: 4, published 750" in said
+    small = ("epochs=1", "seeds=2", "batch_size=16", "methods=[independent, tfkd]")
+    given = [part for value in small for part in ("-p", value)]
+    with pytest.warns(UserWarning, match="not quite Market-1501 as published"):  # of another size
+        status, table, error = ctsl("train", "market1501", *given, "--processes", "1")
+    assert status == 0, error
+    assert "mAP, last epoch (%)" in table and "rank-1 (%)" in table
+    _, after, _ = ctsl("status", "market1501", *given)
+    assert after.strip().endswith("6 done")
 
 
 def test_notebooks_side_by_side(ctsl, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_layout_wants_numbers() -> None:
 def test_work_of_a_forward_pass() -> None:
     # By hand: tiny_cnn's convolutions at 8x8, after pooling at 4x4, its classifier; 2 for each multiply-add.
     multiply_adds = 64 * 9 * (1 * 16 + 16 * 32) + 16 * 9 * 32 * 64 + 64 * 10
-    assert forward_work(["tiny_cnn"], channels=1, side=8, batch_size=3) == 2 * 3 * multiply_adds
+    assert forward_work(["tiny_cnn"], (1, 8, 8), batch_size=3) == 2 * 3 * multiply_adds
 
 
 def test_layout_of_specs_knows_tiny_from_large() -> None:

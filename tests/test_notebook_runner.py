@@ -134,8 +134,10 @@ def test_a_cell_over_its_time_is_an_error(make, tmp_path: Path) -> None:
         run_notebook(make(endless), tmp_path / "out.ipynb", {}, cell_timeout=2)
 
 
-def test_a_profile_serves_several_notebooks(make) -> None:
-    assert profile_for(make(), {"epochs": 7, "pairs": [["a", "b"]]}) == {"epochs": 7}
+def test_a_profile_serves_several_notebooks(make, tmp_path: Path) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "fast.yaml").write_text("epochs: 7\npairs: [[a, b]]\n")
+    assert profile_for(make(), "fast", tmp_path) == {"epochs": 7}
 
 
 def test_plain_papermill_runs_a_table_with_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
