@@ -89,8 +89,8 @@ def ranked_galleries(split: RetrievalSplit, ranked: Sequence[RankedQuery], rows:
                 axes.spines[:].set(
                     visible=True, linewidth=3, color=COLOURS[0 if right else 1], linestyle="-" if right else ":"
                 )
-        panels[0, 0].annotate("query", (0.5, 1.22), xycoords="axes fraction", ha="center", fontsize=9)
-        panels[0, 1].annotate("found, best first", (0, 1.22), xycoords="axes fraction", fontsize=9)
+        for axes, words in zip(panels[0], ("query", "best first →"), strict=False):
+            axes.set_title(f"{words}\n{axes.get_title()}", fontsize=8)
         return figure
 
 

@@ -21,6 +21,8 @@ from ctsl_lib.papertables import (
     state_of,
 )
 from ctsl_lib.plans import Plan, plan_from
+from ctsl_lib.recipes import learning_rate_factor
+from ctsl_lib.zoo import IMAGENET
 
 VALUES = {
     "pairs": [["tiny_cnn", "tiny_resnet"]],
@@ -142,6 +144,21 @@ def test_table_notebooks_show_the_small_profile(number: str) -> None:
     profile = load_profile("small")
     assert profile.pop("run_missing") is True and declared == profile
     plan_from(load_profile("paper"), number[3:]).specs()
+
+
+def test_the_notebook_of_re_identification_shows_the_small_profile() -> None:
+    declared = {
+        name: value for name, (_, value) in declared_parameters(NOTEBOOKS / "13_person_reid.ipynb").items()
+    }
+    profile = load_profile("small", dataset="synthetic_market")
+    defaults = plan_from(profile, "synthetic_market")
+    assert plan_from(declared, "synthetic_market") == defaults and profile.items() <= declared.items()
+    paper = load_profile("paper", dataset="market1501")
+    assert set(paper) <= set(declared) and paper["dataset"] == "market1501"
+    plan = plan_from(paper, "market1501")
+    assert plan.data.height == 256 and all(name in IMAGENET for pair in plan.pairs for name in pair)
+    rates = [learning_rate_factor(plan.base(plan.pairs[0]).recipe, epoch / 60) for epoch in (19, 20, 39, 40)]
+    assert rates == pytest.approx([1, 0.1, 0.1, 0.01])
 
 
 # Claims: records made by hand, around one real record.
