@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ctsl_lib.losses import angle_loss, distance_loss, response_loss
+from ctsl_lib.losses import angle_loss, distance_loss, response_loss, triplet_loss
 from ctsl_lib.networks import PeerOutput
 from ctsl_lib.objectives import ABLATIONS, FULL, METHODS, TERMS, Objective, factorial, objective_table
 
@@ -26,6 +26,7 @@ def frozen(k: int) -> list[torch.Tensor]:
 
 EVERY = Objective.model_validate(
     {"ce": 1.0, "response": 2.0, "distance": 3.0, "angle": 4.0, "self": 5.0, "temperature": 3.0}
+    | {"triplet": 6.0, "margin": 2.0}
 )
 
 
@@ -45,6 +46,7 @@ def test_terms_are_the_weighted_losses() -> None:
             "distance": 3 * distance_loss(own.embedding, other.embedding),
             "angle": 4 * angle_loss(own.embedding, other.embedding),
             "self": 5 * response_loss(own.logits, copies[k], 3.0),
+            "triplet": 6 * triplet_loss(own.embedding, LABELS, 2.0),
         }
         assert list(terms) == list(TERMS)
         for name, value in expected.items():
@@ -67,7 +69,7 @@ def test_mutual_terms_are_means_over_the_others() -> None:
 
 
 def test_one_peer_has_no_mutual_terms() -> None:
-    assert set(EVERY(outputs(1), LABELS, frozen(1))[0]) == {"ce", "self"}
+    assert set(EVERY(outputs(1), LABELS, frozen(1))[0]) == {"ce", "self", "triplet"}
 
 
 def test_a_term_of_weight_zero_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +78,7 @@ def test_a_term_of_weight_zero_is_not_computed(monkeypatch: pytest.MonkeyPatch) 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("computed a term of weight 0")
 
-    for name in ("response_loss", "relation_losses"):
+    for name in ("response_loss", "relation_losses", "triplet_loss"):
         monkeypatch.setattr(module, name, never)
     assert [set(terms) for terms in METHODS["independent"](outputs(2), LABELS)] == [{"ce"}, {"ce"}]
 
@@ -125,7 +127,8 @@ def test_factorial_is_full_and_methods_are_rows_of_it() -> None:
     assert METHODS["ctsl_mkt"] == FULL == ABLATIONS["MLI+MLR+SLI"]
     assert METHODS["independent"] == Objective(ce=FULL.ce) == ABLATIONS["none"]
     assert METHODS["tfkd"].temperature == FULL.temperature
-    assert factorial(EVERY)["MLI"] == Objective(response=2.0)
+    # The triplet term learns from labels: it is in every row, like cross entropy.
+    assert factorial(EVERY)["MLI"] == Objective(response=2.0, triplet=6.0, margin=2.0)
 
 
 def test_table_shows_weights_and_leaves_absent_terms_empty() -> None:
@@ -142,5 +145,5 @@ def test_wrong_weights(wrong: dict[str, float]) -> None:
 
 
 def test_unknown_term() -> None:
-    with pytest.raises(ValueError, match="ce, response, distance, angle, self; got relation"):
+    with pytest.raises(ValueError, match="ce, response, distance, angle, self, triplet; got relation"):
         FULL.without("relation")

@@ -202,6 +202,14 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     assert again.history == whole.history and again.metrics == whole.metrics
 
 
+def test_pre_training_learns_from_the_labels_in_every_way() -> None:
+    full = METHODS["ctsl_mkt"].model_copy(update={"triplet": 1.0, "margin": 0.5})
+    spec = Spec(data=TINY, peers=("tiny_reid",), objective=full)
+    assert spec.stage1().objective == Objective(triplet=1.0, margin=0.5)
+    # Without the term its margin is no setting: all methods share one stage 1.
+    assert spec.model_copy(update={"objective": METHODS["ctsl_mkt"]}).stage1().objective == Objective()
+
+
 def test_keys_tell_sets_and_settings_apart() -> None:
     specs = [
         Spec(data=TINY, peers=("tiny_reid",)),
