@@ -118,5 +118,5 @@ def _print_table(plan: Plan) -> None:
     shown = readable_table(table, metric=plan.data.metric)
     name = Path(plan.dataset).stem
     csv, latex = export(table, shown, Path("results") / "tables", name)
-    typer.echo(shown.to_string())
+    typer.echo(f"{plan.dataset}\n\n{shown.to_string()}")
     typer.echo(f"\nwritten to {csv} and {os.path.relpath(latex)}")
