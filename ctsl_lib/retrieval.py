@@ -6,6 +6,7 @@ Images of identity -1 (junk) are taken out for every query. Images of identity 0
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -61,16 +62,14 @@ def retrieval_metrics(
     _check(query, gallery)
     precisions, firsts = [], []
     for block in _distances(query, gallery, metric):
-        hits = _ranks_of_right(*block)
-        for found in hits:
-            if len(found):
-                precisions.append((torch.arange(1, len(found) + 1) / found).mean())
+        for found in _ranks_of_right(*block):
+            if found:
+                precisions.append(fmean(i / rank for i, rank in enumerate(found, start=1)))
                 firsts.append(found[0])
     if not firsts:
         raise ValueError("no query counts: none has a gallery image of the same person by another camera")
-    first = torch.stack(firsts)
-    metrics = {f"rank{k}": 100 * (first <= k).double().mean().item() for k in ranks}
-    return metrics | {"mAP": 100 * torch.stack(precisions).double().mean().item(), "queries": float(len(first))}
+    metrics = {f"rank{k}": 100 * fmean(first <= k for first in firsts) for k in ranks}
+    return metrics | {"mAP": 100 * fmean(precisions), "queries": float(len(firsts))}
 
 
 def ranked_gallery(query: Labelled, gallery: Labelled, k: int, *, metric: Metric = "cosine") -> list[RankedQuery]:
@@ -115,7 +114,7 @@ def _half_squares(points: Tensor) -> Tensor:
     return torch.cat([some.square().sum(dim=1) for some in points.split(CHUNK)]) / 2
 
 
-def _ranks_of_right(distance: Tensor, right: Tensor, valid: Tensor) -> list[Tensor]:
+def _ranks_of_right(distance: Tensor, right: Tensor, valid: Tensor) -> list[list[int]]:
     """For each query the ranks, from 1, of its right gallery images.
 
     They are few: to count what ranks before each is much cheaper than to sort the gallery.
@@ -123,10 +122,7 @@ def _ranks_of_right(distance: Tensor, right: Tensor, valid: Tensor) -> list[Tens
     # NumPy counts several times faster than torch. An invalid image is NaN, which is nearer than nothing.
     rows = distance.masked_fill(~valid, torch.nan).cpu().numpy()
     chosen = [row.nonzero()[:, 0].tolist() for row in right]
-    return [
-        torch.tensor(sorted(_rank(row, index) for index in indices))
-        for row, indices in zip(rows, chosen, strict=True)
-    ]
+    return [sorted(_rank(row, index) for index in indices) for row, indices in zip(rows, chosen, strict=True)]
 
 
 def _rank(row: np.ndarray, index: int) -> int:
