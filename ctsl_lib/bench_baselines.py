@@ -15,6 +15,7 @@ from torchvision import transforms
 
 from ctsl_lib.networks import Peer
 from ctsl_lib.objectives import Objective
+from ctsl_lib.retrieval import Labelled, Metric
 
 
 def usual_distance_loss(embedding: Tensor, target: Tensor) -> Tensor:
@@ -101,3 +102,28 @@ def plain_step(
 def _usual_kl(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
     log_p = F.log_softmax(logits / temperature, dim=1)
     return F.kl_div(log_p, F.softmax(target / temperature, dim=1), reduction="batchmean")
+
+
+def usual_retrieval_metrics(query: Labelled, gallery: Labelled, metric: Metric) -> dict[str, float]:
+    """CMC and mAP by all distances, all sorted, then query after query; junk is taken out beforehand."""
+    order = np.argsort(_usual_distance_matrix(query.embedding, gallery.embedding, metric).numpy(), axis=1)
+    identities, cameras = gallery.identity.numpy(), gallery.camera.numpy()
+    matches = identities[order] == query.identity.numpy()[:, None]
+    firsts, precisions = [], []
+    for row, match, identity, camera in zip(order, matches, *(part.numpy() for part in query[1:]), strict=True):
+        removed = (identities[row] == identity) & (cameras[row] == camera)
+        right = match[~removed].astype(np.int32)
+        if not right.any():
+            continue
+        found = right.cumsum()
+        firsts.append(right.argmax() + 1)
+        precisions.append((found / np.arange(1, len(found) + 1) * right).sum() / right.sum())
+    metrics = {f"rank{k}": 100 * float(np.mean(np.array(firsts) <= k)) for k in (1, 5, 10)}
+    return metrics | {"mAP": 100 * float(np.mean(precisions)), "queries": float(len(firsts))}
+
+
+def _usual_distance_matrix(queries: Tensor, images: Tensor, metric: Metric) -> Tensor:
+    if metric == "cosine":
+        return 1 - F.normalize(queries) @ F.normalize(images).T
+    squares = queries.square().sum(dim=1)[:, None] + images.square().sum(dim=1)
+    return torch.addmm(squares, queries, images.T, alpha=-2)

@@ -1,6 +1,6 @@
 """What `ctsl bench` measures: each function builds a case and returns a call that does the work once.
 
-Cases run in worker processes (see `bench.Worker`), which build each only once.
+Cases run in worker processes (see `bench.worker`), which build each only once.
 """
 
 import tempfile
@@ -17,13 +17,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ctsl_lib import losses, reference
 from ctsl_lib.batches import Batches, FrozenLogits
-from ctsl_lib.bench_baselines import pil_batches, plain_step, usual_angle_loss, usual_distance_loss
+from ctsl_lib.bench_baselines import (
+    pil_batches,
+    plain_step,
+    usual_angle_loss,
+    usual_distance_loss,
+    usual_retrieval_metrics,
+)
 from ctsl_lib.data import Dataset, Split
 from ctsl_lib.experiments import Spec, Store, run
 from ctsl_lib.networks import Peer, build_peer
 from ctsl_lib.objectives import FULL, METHODS
 from ctsl_lib.recipes import Recipe
 from ctsl_lib.relations import relation_losses
+from ctsl_lib.retrieval import Labelled, Metric, retrieval_metrics
 from ctsl_lib.training import _epoch, frozen_copy
 
 Call = Callable[[], object]
@@ -235,6 +242,34 @@ def input_kit(batch: int, count: int) -> Call:
 def _go_through(batches: Iterable[object]) -> None:
     for _ in batches:
         pass
+
+
+# --- retrieval ---------------------------------------------------------------------------------------------
+
+
+def random_searches(queries: int, images: int, width: int) -> tuple[Labelled, Labelled]:
+    """Query and gallery in Market-1501's proportions: six cameras, some 17 images a person, 18 % distractors."""
+    source = torch.Generator().manual_seed(0)
+    persons = max(1, images // 21)
+    sides = []
+    for count, distractors in ((queries, 0), (images, 18 * images // 100)):
+        identity = torch.randint(1, persons + 1, (count,), generator=source)
+        identity[torch.randperm(count, generator=source)[:distractors]] = 0
+        camera = torch.randint(1, 7, (count,), generator=source)
+        sides.append(Labelled(torch.randn(count, width, generator=source), identity, camera))
+    return sides[0], sides[1]
+
+
+def retrieval_kit(queries: int, images: int, width: int = 2048, metric: Metric = "cosine") -> Call:
+    """CMC and mAP of random embeddings."""
+    query, gallery = random_searches(queries, images, width)
+    return lambda: retrieval_metrics(query, gallery, metric=metric)
+
+
+def retrieval_usual(queries: int, images: int, width: int = 2048, metric: Metric = "cosine") -> Call:
+    """The same in the usual public form."""
+    query, gallery = random_searches(queries, images, width)
+    return lambda: usual_retrieval_metrics(query, gallery, metric)
 
 
 # --- many runs ----------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import matplotlib.pyplot as plt
 import typer
 
 from ctsl_lib import figures
-from ctsl_lib.bench import SECTIONS, Report, save
+from ctsl_lib.bench import Report, save
+from ctsl_lib.bench_sections import SECTIONS
 
 app = typer.Typer()
 

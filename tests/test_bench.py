@@ -9,10 +9,17 @@ import torch
 from ctsl_lib import bench_cases as cases
 from ctsl_lib import reference
 from ctsl_lib.bench import Report, Result, ratio, save, take_turns, worker
-from ctsl_lib.bench_baselines import pil_batches, plain_step, usual_angle_loss, usual_distance_loss
+from ctsl_lib.bench_baselines import (
+    pil_batches,
+    plain_step,
+    usual_angle_loss,
+    usual_distance_loss,
+    usual_retrieval_metrics,
+)
 from ctsl_lib.figures import scaling_curves
 from ctsl_lib.networks import build_peer
 from ctsl_lib.objectives import FULL
+from ctsl_lib.retrieval import retrieval_metrics
 from ctsl_lib.training import frozen_copy
 
 
@@ -40,6 +47,17 @@ def test_the_plain_step_has_the_same_objective() -> None:
     assert not torch.equal(parameters[0], before)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_the_usual_retrieval_metrics_are_the_same_metrics(metric) -> None:
+    query, gallery = cases.random_searches(30, 200, 16)
+    assert (gallery.identity == 0).sum() == 36 and (query.identity > 0).all()
+    same = query.identity[:, None] == gallery.identity
+    assert (same & (query.camera[:, None] == gallery.camera)).any()
+    found = usual_retrieval_metrics(query, gallery, metric)
+    assert found == pytest.approx(retrieval_metrics(query, gallery, metric=metric), abs=1e-3)
+    assert 0 < found["rank1"] < found["rank10"] and 0 < found["mAP"] < 100
+
+
 def test_cases_do_their_work() -> None:
     images, labels = next(pil_batches(*_random(8), batch_size=4))
     assert images.shape == (4, 3, 32, 32) and labels.shape == (4,)
@@ -47,6 +65,7 @@ def test_cases_do_their_work() -> None:
         cases.relations_usual(6, 4), cases.relations_reference(6, 4), cases.relations_separate(6, 4, 3),
         cases.relations_combined(6, 4, 3), cases.step_kit("resnet8", 4, "fp32"),
         cases.step_kit("resnet8", 4, "bf16"), cases.step_plain("resnet8", 4), cases.matrix_product(8),
+        cases.retrieval_kit(8, 8), cases.retrieval_usual(8, 8),
     ):  # fmt: skip
         call()
     assert cases.step_operations("resnet8", 3) == 3 * cases.step_operations("resnet8", 1) > 1e6

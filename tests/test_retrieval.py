@@ -109,6 +109,30 @@ def test_against_a_plain_implementation(seed, queries, images, width, metric, ch
         assert found == pytest.approx(expected, abs=1e-3)
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), images=st.integers(1, 60), metric=st.sampled_from(["cosine", "euclidean"]))
+def test_many_equal_distances(seed, images, metric) -> None:
+    source = torch.Generator().manual_seed(seed)
+
+    def side(count: int, lowest: int) -> Labelled:
+        whole = torch.randint(-2, 3, (count, 4), generator=source).float()  # every step of the distance is exact
+        signs = torch.randint(0, 2, (count, 4), generator=source) * 2.0 - 1  # of norm 2: of the cosine too
+        return Labelled(
+            signs if metric == "cosine" else whole,
+            torch.randint(lowest, 4, (count,), generator=source),
+            torch.randint(1, 4, (count,), generator=source),
+        )
+
+    query, gallery = side(5, 1), side(images, -1)
+    ranked = ranked_gallery(query, gallery, images, metric=metric)
+    right = [(1 + entry.right.nonzero()[:, 0]).tolist() for entry in ranked]
+    if any(right):
+        found = retrieval_metrics(query, gallery, metric=metric)
+        assert found == pytest.approx(plain(query, gallery, metric), abs=1e-3)
+    blocks = retrieval._distances(query, gallery, metric)
+    assert [ranks for block in blocks for ranks in retrieval._ranks_of_right(*block)] == right
+
+
 def test_cosine_does_not_see_scale_and_neither_sees_the_order_of_queries() -> None:
     source = torch.Generator().manual_seed(0)
     query = Labelled(
@@ -131,6 +155,7 @@ def test_cosine_does_not_see_scale_and_neither_sees_the_order_of_queries() -> No
     ("change", "message"),
     [
         ({"embedding": torch.full((3, 2), torch.nan)}, "gallery embeddings hold values that are not finite"),
+        ({"embedding": torch.full((3, 2), 1e30)}, "gallery embeddings hold values .* too large to square"),
         ({"embedding": torch.ones(3, 5)}, "one width, got 2 and 5"),
         ({"identity": torch.ones(2, dtype=torch.long)}, "gallery has 3 embeddings, 2 identities and 3 cameras"),
         ({"embedding": torch.ones(0, 2)}, r"gallery needs embeddings \(N, D\), N >= 1, got shape \(0, 2\)"),
