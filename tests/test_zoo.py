@@ -150,7 +150,10 @@ def test_without_a_network_the_way_out_is_named(
     spec = Spec(peers=("reid_shufflenetv2",), initial="imagenet")
     with pytest.raises(DataError, match=r"could not be fetched from http.*Put that file into .*initial='random'"):
         initial_peers(spec, 3, 20, "cpu")
-    with pytest.raises(ValueError, match=r"initial must be 'random' for tiny_reid: only reid_resnet18, .* have"):
+    with pytest.raises(
+        ValueError,
+        match=r"initial must be 'random' for tiny_reid: ImageNet weights are there for reid_resnet18, ",
+    ):
         initial_peers(spec.model_copy(update={"peers": ("tiny_reid",)}), 3, 20, "cpu")
 
 
