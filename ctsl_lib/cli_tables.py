@@ -9,6 +9,7 @@ import pandas as pd
 import typer
 
 from ctsl_lib.claims import DATASETS, claims_table, judge, verdicts
+from ctsl_lib.costs import cost
 from ctsl_lib.data import RetrievalSplit
 from ctsl_lib.datasets import RETRIEVAL
 from ctsl_lib.experiments import Store
@@ -17,6 +18,7 @@ from ctsl_lib.market import find_market
 from ctsl_lib.notebooks import load_profile, parse_assignments
 from ctsl_lib.papertables import export, measurements, pair_name, paper_table, readable_table, state_of
 from ctsl_lib.plans import Plan, plan_from
+from ctsl_lib.provenance import default_device, device_name
 from ctsl_lib.reid import Market1501
 from ctsl_lib.sources import SOURCES, data_root, download, find
 
@@ -85,20 +87,26 @@ def train(
 
 
 @app.command()
-def status(dataset: Dataset, profile: Profile = "small", parameter: Parameter = None) -> None:
-    """List what is done, running, stopped and missing for a table, stage 1 included."""
-    plan, store = plan_of(dataset, profile, parameter), Store()
-    first = dict.fromkeys(
-        spec.stage1() for runs in plan.specs().values() for spec in runs if spec.objective.needs_frozen
-    )
-    rows = [("stage 1", spec) for spec in first]
-    rows += [(method, spec) for (_, method), runs in plan.specs().items() for spec in runs]
-    counts: Counter[str] = Counter()
-    for method, spec in rows:
-        state = state_of(spec, store)
-        counts[state.split()[0].strip(":")] += 1
-        typer.echo(f"{pair_name(spec.peers):24} {method:14} seed {spec.seed:<3} {spec.key}  {state}")
-    typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
+def status(
+    dataset: Annotated[str | None, typer.Argument(help="A table in detail; default a line for each.")] = None,
+    profile: Profile = "small",
+    parameter: Parameter = None,
+) -> None:
+    """List what is done, running, stopped and missing for a table, stage 1 included, and what it would cost."""
+    store = Store()
+    everything = list(store)
+    for name in DATASETS if dataset is None else [dataset]:
+        plan = plan_of(name, profile, parameter)
+        rows = plan.runs()
+        states = [state_of(spec, store) for _, spec in rows]
+        if dataset is not None:
+            for (method, spec), state in zip(rows, states, strict=True):
+                typer.echo(f"{pair_name(spec.peers):24} {method:14} seed {spec.seed:<3} {spec.key}  {state}")
+        counts = Counter(state.split()[0].strip(":") for state in states)
+        left = [spec for (_, spec), state in zip(rows, states, strict=True) if state != "done"]
+        said = ", ".join(f"{count} {state}" for state, count in counts.items())
+        price = f"; left: {cost(left, everything, device_name(default_device()))}" if left else ""
+        typer.echo(f"{name}: {said}{price}")
 
 
 @app.command()

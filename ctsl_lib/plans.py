@@ -105,6 +105,12 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
             for method, objective in self.objectives.items()
         }
 
+    def runs(self) -> list[tuple[str, Spec]]:
+        """(method or "stage 1", spec) of all runs, what is frozen first."""
+        every = [(method, spec) for (_, method), specs in self.specs().items() for spec in specs]
+        first = dict.fromkeys(spec.stage1() for _, spec in every if spec.objective.needs_frozen)
+        return [("stage 1", spec) for spec in first] + every
+
     def train(
         self, store: Store | None = None, *, processes: int | None = None, threads: int | None = None
     ) -> None:

@@ -34,10 +34,15 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def device_name(device: torch.device) -> str:
+    """How records name it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+
+
 def provenance(device: torch.device, wall_time: float) -> Provenance:
     """Where and with what this process works."""
     return Provenance(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
+        device=device_name(device),
         commit=current_commit(),
         versions={
             "ctsl": __version__,

@@ -107,12 +107,19 @@ def test_train_status_and_claims_of_a_table(ctsl, tmp_path: Path) -> None:
     small = ("pairs=[[tiny_cnn, tiny_cnn]]", "seeds=2", "epochs=1", "n_train=60", "methods=[independent, tfkd]")
     given = [part for value in (*small, "batch_size=30") for part in ("-p", value)]
     _, before, _ = ctsl("status", "digits", *given)
-    assert before.strip().endswith("6 missing") and before.count("stage 1") == 2
+    assert before.strip().endswith("digits: 6 missing; left: 6 runs of unknown cost")
+    assert before.count("stage 1") == 2
     status, table, error = ctsl("train", "digits", *given, "--processes", "1")
     assert status == 0, error
     assert "Tf-KD" in table and (tmp_path / "results" / "tables" / "digits.tex").exists()
     _, after, _ = ctsl("status", "digits", *given)
-    assert after.strip().endswith("6 done")
+    assert after.strip().endswith("digits: 6 done")
+    _, more, _ = ctsl("status", "digits", *given, "-p", "seeds=4", "-p", "epochs=1200")
+    assert "12 missing; left: about " in more and more.strip().endswith("of one process")
+    status, every, _ = ctsl("status")
+    assert status == 0 and [line.split(":")[0] for line in every.splitlines()] == [
+        "cifar10", "cifar100", "tiny_imagenet", "market1501"
+    ]  # fmt: skip
     status, judged, _ = ctsl("claims")
     assert status == 0 and judged.count("not tested") >= 6
 

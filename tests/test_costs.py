@@ -1,0 +1,37 @@
+"""Costs by the times of records that are there."""
+
+import pytest
+
+from ctsl_lib.costs import Cost, cost, seconds_of
+from ctsl_lib.data import Digits
+from ctsl_lib.experiments import Record, Spec, Store, run
+from ctsl_lib.objectives import METHODS
+from ctsl_lib.recipes import Recipe
+
+BASE = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=2, batch_size=30))
+
+
+def record_of(template: Record, seconds: float, **changes: object) -> Record:
+    provenance = template.provenance.model_copy(update={"wall_time": seconds, "device": "here"})
+    return template.model_copy(
+        update={"spec": template.spec.model_copy(update=changes), "provenance": provenance}
+    )
+
+
+def test_like_runs_are_scaled_to_the_epochs(store: Store) -> None:
+    template = run(BASE, store)
+    records = [record_of(template, seconds, seed=seed) for seed, seconds in enumerate((10.0, 20.0, 90.0))]
+    records.append(record_of(template, 1000.0, objective=METHODS["tfkd"]))
+    longer = BASE.model_copy(update={"recipe": BASE.recipe.model_copy(update={"epochs": 6}), "seed": 7})
+    assert seconds_of(longer, records, "here") == pytest.approx(60)
+    assert seconds_of(longer.model_copy(update={"objective": METHODS["ctsl_mkt"]}), records, "here") == 3000
+    assert seconds_of(longer, records, "elsewhere") is None
+    assert seconds_of(longer.model_copy(update={"peers": ("tiny_resnet",)}), records, "here") is None
+    other = longer.model_copy(update={"data": Digits(n_train=61)})
+    assert cost([longer, longer, other], records, "here") == Cost(pytest.approx(120), 1)
+
+
+def test_costs_in_words() -> None:
+    assert str(Cost(7200, 0)) == "about 2.0 h of one process"
+    assert str(Cost(600, 3)) == "about 10 min of one process, and 3 runs of unknown cost"
+    assert str(Cost(0, 3)) == "3 runs of unknown cost"
