@@ -19,7 +19,8 @@ from ctsl_lib.losses import response_loss, triplet_loss
 from ctsl_lib.networks import PeerOutput
 from ctsl_lib.relations import Relations, moving_relation_losses, relation_losses
 
-TERMS = ("ce", "response", "distance", "angle", "self", "triplet")
+TERMS = ("ce", "response", "distance", "angle", "self")
+"""The paper's terms; beside them an objective may have the triplet term."""
 GROUPS: dict[str, tuple[str, ...]] = {"MLI": ("response",), "MLR": ("distance", "angle"), "SLI": ("self",)}
 """The paper's three kinds of knowledge beside the labels, and the terms that each stands for."""
 
@@ -84,7 +85,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each term by name, in the order of TERMS."""
+        """Weight of each of the paper's terms by name, in the order of TERMS."""
         return {term: getattr(self, term) for term in TERMS}
 
     @property
@@ -211,6 +212,6 @@ def baselines(teacher: str) -> dict[str, Objective]:
 def objective_table(rows: Mapping[str, Objective]) -> pd.DataFrame:
     """Objectives as a table: a row each, a column for every weight and switch; left-out terms are empty."""
     frame = pd.DataFrame([row.model_dump() for row in rows.values()], index=pd.Index(rows, name="objective"))
-    terms = list(TERMS)
+    terms = [*TERMS, "triplet"]
     frame[terms] = frame[terms].mask(frame[terms] == 0, math.nan)
     return frame

@@ -32,7 +32,7 @@ EVERY = Objective.model_validate(
 
 def test_paper_coefficients() -> None:
     made = Objective.from_paper(alpha=0.5, beta=2, gamma=3, beta1=4, beta2=5, t=6)
-    assert made.weights == {"ce": 0.5, "response": 10, "distance": 2, "angle": 8, "self": 3, "triplet": 0}
+    assert made.weights == {"ce": 0.5, "response": 10, "distance": 2, "angle": 8, "self": 3}
     assert made.temperature == 6
 
 
@@ -48,7 +48,7 @@ def test_terms_are_the_weighted_losses() -> None:
             "self": 5 * response_loss(own.logits, copies[k], 3.0),
             "triplet": 6 * triplet_loss(own.embedding, LABELS, 2.0),
         }
-        assert list(terms) == list(TERMS)
+        assert list(terms) == [*TERMS, "triplet"]
         for name, value in expected.items():
             assert terms[name].item() == pytest.approx(value.item(), rel=1e-6), name
     scaled = EVERY.model_copy(update={"scale_self_by_t2": True})(peers, LABELS, copies)
@@ -145,5 +145,5 @@ def test_wrong_weights(wrong: dict[str, float]) -> None:
 
 
 def test_unknown_term() -> None:
-    with pytest.raises(ValueError, match="ce, response, distance, angle, self, triplet; got relation"):
+    with pytest.raises(ValueError, match="ce, response, distance, angle, self; got relation"):
         FULL.without("relation")
