@@ -93,7 +93,8 @@ def order(labels: Tensor, recipe: Recipe, seed: int, epoch: int) -> Tensor:
     if not recipe.images_per_class:
         return torch.randperm(len(labels), generator=source)
     size = recipe.batch_size // recipe.images_per_class
-    members = [(labels.cpu() == label).nonzero().flatten() for label in labels.unique()]
+    labels = labels.cpu()  # once: from a GPU each copy waits
+    members = [(labels == label).nonzero().flatten() for label in labels.unique()]
     if len(members) < size:
         raise ValueError(
             f"batch_size / images_per_class must be at most the {len(members)} classes, got {size}; "
