@@ -1,8 +1,9 @@
 """The paper's claims C1 to C6 judged by records: effect, interval, verdict, never typed in.
 
 A comparison is a paired difference over seeds (peers averaged). It is *supported* where its 95 % interval lies
-above zero, else *not supported*, and *not tested* where fewer than two seeds have both runs. A claim that needs
-several comparisons is supported only if each is; not supported if one of them is not; else not tested.
+above zero, *contradicted* where it lies below, *undecided* where it holds zero, and *not tested* where fewer than
+two seeds have both runs. A claim that needs several comparisons is supported only if each is; one that is
+contradicted is enough against it; a claim of which nothing is tested is not tested; else it is undecided.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,9 @@ Records = Mapping[tuple[tuple[str, ...], str], Sequence[Record]]
 """(pair, method) -> records; see `plans.Plan.records`."""
 Place = tuple[str, tuple[str, ...]]
 """Data set and pair."""
-SUPPORTED, NOT_SUPPORTED, NOT_TESTED = "supported", "not supported", "not tested"
+SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = VERDICTS = (
+    "supported", "contradicted", "undecided", "not tested",
+)  # fmt: skip
 DATASETS = ("cifar10", "cifar100", "tiny_imagenet", "market1501")
 """The four data sets that the paper's claims speak of."""
 SMALL_NETWORKS = ("mobilenetv2", "shufflenetv2", "reid_mobilenetv2", "reid_shufflenetv2")
@@ -31,6 +34,8 @@ SMALL_PAIR = SMALL_NETWORKS[:2]
 class Comparison(NamedTuple):
     """One paired comparison that a claim rests on."""
 
+    where: str
+    """Data set and pair."""
     what: str
     effect: Interval | None
     """None: not tested."""
@@ -39,10 +44,12 @@ class Comparison(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Supported where the interval is above zero."""
+        """On which side of zero the interval lies."""
         if self.effect is None or self.effect.n < 2:
             return NOT_TESTED
-        return SUPPORTED if self.effect.low > 0 else NOT_SUPPORTED
+        if self.effect.excludes_zero:
+            return SUPPORTED if self.effect.low > 0 else CONTRADICTED
+        return UNDECIDED
 
 
 class Claim(NamedTuple):
@@ -54,11 +61,15 @@ class Claim(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Supported only if every comparison is; one failure is enough against it."""
+        """Supported only if every comparison is; one that is contradicted is enough against it."""
         verdicts = {comparison.verdict for comparison in self.comparisons}
-        if NOT_SUPPORTED in verdicts:
-            return NOT_SUPPORTED
-        return SUPPORTED if verdicts == {SUPPORTED} else NOT_TESTED
+        if CONTRADICTED in verdicts:
+            return CONTRADICTED
+        return verdicts.pop() if len(verdicts) == 1 else UNDECIDED
+
+    def having(self, verdict: str) -> list[Comparison]:
+        """The comparisons with this verdict."""
+        return [found for found in self.comparisons if found.verdict == verdict]
 
 
 def by_seed(records: Sequence[Record]) -> dict[int, float]:
@@ -73,18 +84,18 @@ def epochs_to_reach(record: Record, accuracy: float) -> float:
     return reached[0] if reached else record.spec.recipe.epochs + 1
 
 
-def compare(what: str, better: Sequence[Record], worse: Sequence[Record]) -> Comparison:
+def compare(where: str, what: str, better: Sequence[Record], worse: Sequence[Record]) -> Comparison:
     """How much better the one is than the other, over the seeds that both have."""
-    return _paired(what, by_seed(better), by_seed(worse), better, worse)
+    return _paired(where, what, by_seed(better), by_seed(worse), better, worse)
 
 
 def _paired(
-    what: str, ours: Mapping[int, float], theirs: Mapping[int, float], *groups: Sequence[Record]
+    where: str, what: str, ours: Mapping[int, float], theirs: Mapping[int, float], *groups: Sequence[Record]
 ) -> Comparison:
     seeds = sorted(set(ours) & set(theirs))
     effect = mean_interval([ours[seed] - theirs[seed] for seed in seeds]) if seeds else None
     keys = tuple(record.spec.key for group in groups for record in group if record.spec.seed in seeds)
-    return Comparison(what, effect, keys)
+    return Comparison(where, what, effect, keys)
 
 
 def judge(evidence: Mapping[str, Records]) -> list[Claim]:
@@ -100,7 +111,8 @@ def judge(evidence: Mapping[str, Records]) -> list[Claim]:
     ) -> list[Comparison]:
         return [
             compare(
-                f"{_place(dataset, pair)}: {label(claimed)} − {label(other)}",
+                _place(dataset, pair),
+                f"{label(claimed)} − {label(other)}",
                 rows(dataset, pair, claimed),
                 rows(dataset, pair, other),
             )
@@ -108,7 +120,9 @@ def judge(evidence: Mapping[str, Records]) -> list[Claim]:
             for other in others
         ]
 
-    small = [(d, p) for d, p in places if set(p) & set(SMALL_NETWORKS)] or [("cifar100", SMALL_PAIR)]
+    small = [(d, p) for d, p in places if set(p) & set(SMALL_NETWORKS)]
+    absent = [name for name in SMALL_PAIR if not any(name in pair for _, pair in small)]
+    small += [("cifar100", (name, name)) for name in absent]
     mixed = [(d, p) for d, p in places if len(set(p)) > 1] or [("cifar100", SMALL_PAIR)]
     return [
         Claim(
@@ -126,7 +140,7 @@ def judge(evidence: Mapping[str, Records]) -> list[Claim]:
         Claim(
             "C4", "It converges faster than DML and RKD",
             [
-                _sooner(f"{_place(d, p)}: epochs that {label(other)} needs more", rows(d, p, "ctsl_mkt"),
+                _sooner(_place(d, p), f"epochs that {label(other)} needs more", rows(d, p, "ctsl_mkt"),
                         rows(d, p, other), rows(d, p, "independent"))
                 for d, p in places
                 for other in ("dml", "rkd")
@@ -140,7 +154,7 @@ def judge(evidence: Mapping[str, Records]) -> list[Claim]:
             "C6", "On Market-1501 CTSL-MKT has a higher mAP than DML, RKD and Tf-KD",
             [
                 compare(
-                    f"{_place('market1501', pair)}: CTSL-MKT − {label(other)}, mAP",
+                    _place("market1501", pair), f"CTSL-MKT − {label(other)}, mAP",
                     rows("market1501", pair, "ctsl_mkt"), rows("market1501", pair, other),
                 )
                 for pair in pairs.get("market1501", [()])
@@ -155,7 +169,7 @@ def _place(dataset: str, pair: tuple[str, ...]) -> str:
 
 
 def _sooner(
-    what: str, ours: Sequence[Record], theirs: Sequence[Record], independent: Sequence[Record]
+    where: str, what: str, ours: Sequence[Record], theirs: Sequence[Record], independent: Sequence[Record]
 ) -> Comparison:
     """Epochs until the accuracy that independent training with the same seed ends with."""
     goal = by_seed(independent)
@@ -163,7 +177,7 @@ def _sooner(
         {r.spec.seed: epochs_to_reach(r, goal[r.spec.seed]) for r in group if r.spec.seed in goal}
         for group in (ours, theirs)
     )
-    return _paired(what, other, own, ours, theirs, independent)
+    return _paired(where, what, other, own, ours, theirs, independent)
 
 
 def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
@@ -174,7 +188,7 @@ def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
             rows.append(
                 {
                     "claim": claim.name,
-                    "comparison": found.what,
+                    "comparison": f"{found.where}: {found.what}",
                     "effect": "–" if found.effect is None else f"{found.effect.mean:+.2f}",
                     "95 % interval": "–" if found.verdict == NOT_TESTED or found.effect is None
                     else f"{found.effect.low:+.2f} to {found.effect.high:+.2f}",
@@ -187,13 +201,11 @@ def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
 
 
 def verdicts(claims: Sequence[Claim]) -> pd.DataFrame:
-    """A row for each claim: its text, how many comparisons are supported, not supported, not tested; verdict."""
-    rows = []
-    for claim in claims:
-        counts = pd.Series([found.verdict for found in claim.comparisons]).value_counts()
-        rows.append(
-            {"claim": claim.name, "text": claim.text}
-            | {name: int(counts.get(name, 0)) for name in (SUPPORTED, NOT_SUPPORTED, NOT_TESTED)}
-            | {"verdict": claim.verdict}
-        )
+    """A row for each claim: its text, how many comparisons have each verdict, and its own verdict."""
+    rows = [
+        {"claim": claim.name, "text": claim.text}
+        | {name: len(claim.having(name)) for name in VERDICTS}
+        | {"verdict": claim.verdict}
+        for claim in claims
+    ]
     return pd.DataFrame(rows).set_index("claim")

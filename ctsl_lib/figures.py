@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ctsl_lib import ROOT
 from ctsl_lib.experiments import Record
-from ctsl_lib.tables import mean_interval, pivot
+from ctsl_lib.tables import Interval, mean_interval, pivot
 
 # Okabe and Ito's palette, https://jfly.uni-koeln.de/color/
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
@@ -142,6 +142,27 @@ def comparison(frame: pd.DataFrame, baseline: str = "independent", metric: str =
         left.set_title("mean, 95 % interval; grey: seeds")
         right.set_title("same seeds, paired; 95 % interval")
         return figure
+
+
+def forest(effects: Sequence[tuple[str, Interval]], xlabel: str) -> Figure:
+    """One effect a row with its interval; colour and marker say on which side of zero the interval lies."""
+    sides = ("above zero", "holds zero", "below zero")
+    with style():
+        figure, axes = plt.subplots(figsize=(9.5, 0.3 * len(effects) + 1.3))
+        for row, (_, found) in enumerate(effects):
+            side = 1 if not found.excludes_zero else 0 if found.low > 0 else 2
+            axes.errorbar(
+                found.mean, row, xerr=[[found.mean - found.low], [found.high - found.mean]],
+                capsize=4, linewidth=2, label=sides[side], color=COLOURS[side], marker=MARKERS[side],
+            )  # fmt: skip
+        axes.axvline(0, color="black", linewidth=1)
+        axes.set(xlabel=xlabel, ylim=(len(effects) - 0.4, -0.6))
+        axes.set_yticks(range(len(effects)), [name for name, _ in effects], fontsize=8)
+        marks, names = axes.get_legend_handles_labels()
+        shown = dict(zip(names, marks, strict=True))
+        order = [side for side in sides if side in shown]
+        axes.legend([shown[side] for side in order], order, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    return figure
 
 
 def _interval(axes: Axes, points: np.ndarray, row: float, position: int) -> None:

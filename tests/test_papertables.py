@@ -1,4 +1,4 @@
-"""Plans, the paper's tables and verdicts on its claims, from real short runs and from records made by hand."""
+"""Plans and the paper's tables, from real short runs."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from ctsl_lib.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, claims_table, epochs_to_reach, judge, verdicts
-from ctsl_lib.experiments import Record, Spec, Store, run
+from ctsl_lib.experiments import Store, run
 from ctsl_lib.notebooks import NOTEBOOKS, declared_parameters, load_profile
 from ctsl_lib.papertables import (
     PUBLISHED,
@@ -159,69 +158,3 @@ def test_the_notebook_of_re_identification_shows_the_small_profile() -> None:
     assert plan.data.height == 256 and all(name in IMAGENET for pair in plan.pairs for name in pair)
     rates = [learning_rate_factor(plan.base(plan.pairs[0]).recipe, epoch / 60) for epoch in (19, 20, 39, 40)]
     assert rates == pytest.approx([1, 0.1, 0.1, 0.01])
-
-
-# Claims: records made by hand, around one real record.
-
-
-def record_of(template: Record, seed: int, curve: list[float]) -> Record:
-    spec = template.spec.model_copy(update={"seed": seed})
-    history = template.history.model_copy(
-        update={"accuracy": [curve, curve], "evaluated": list(range(1, len(curve) + 1))}
-    )
-    return template.model_copy(update={"spec": spec, "history": history, "metrics": {"top1": [curve[-1]] * 2}})
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Record:
-    spec = plan_from(VALUES | {"epochs": 1}, "digits").specs()[("tiny_cnn", "tiny_resnet"), "dml"][0]
-    return run(Spec.model_validate(spec), Store(tmp_path_factory.mktemp("template")))
-
-
-ROWS = ("independent", "dml", "rkd", "tfkd", "MLI+MLR", "MLI+SLI", "MLR+SLI", "ctsl_mkt")
-
-
-def evidence(template: Record, gains: dict[str, float], noise: float = 0.1, seeds: int = 4) -> dict:
-    """Records of one mixed pair: accuracy 50 + 10 by seed + the method's gain + normal noise."""
-    pair, draw = ("mobilenetv2", "shufflenetv2"), np.random.default_rng(0)
-    return {
-        (pair, name): [
-            record_of(template, s, [10.0, 50 + 10 * s + gains.get(name, 0) + noise * draw.normal()])
-            for s in range(seeds)
-        ]
-        for name in ROWS
-    }
-
-
-def test_verdicts_on_a_clear_gain(template: Record) -> None:
-    found = {
-        c.name: c for c in judge({"cifar100": evidence(template, {"ctsl_mkt": 5, "MLI+SLI": 3, "MLR+SLI": 3})})
-    }
-    here = {name: [c.verdict for c in claim.comparisons if "cifar100" in c.what] for name, claim in found.items()}
-    assert set(here["C1"]) == {SUPPORTED} and len(here["C1"]) == 4 and len(here["C2"]) == 7
-    assert set(here["C2"]) == set(here["C3"]) == set(here["C5"]) == {SUPPORTED}
-    assert found["C1"].verdict == NOT_TESTED  # three of the four data sets have no records
-    assert found["C5"].verdict == SUPPORTED and found["C6"].verdict == NOT_TESTED
-
-
-def test_one_failure_is_enough_against_a_claim(template: Record) -> None:
-    found = {c.name: c for c in judge({"cifar100": evidence(template, {"ctsl_mkt": 5, "tfkd": 6})})}
-    assert found["C1"].verdict == found["C2"].verdict == NOT_SUPPORTED
-    table = claims_table(list(found.values()))
-    row = table[table["comparison"].str.contains("cifar100.*Tf-KD") & (table["claim"] == "C1")].iloc[0]
-    assert (row["verdict"] == NOT_SUPPORTED and row["effect"] == "-1.00") or row["effect"].startswith("-")
-    assert verdicts(list(found.values())).loc["C1", NOT_SUPPORTED] == 1
-
-
-def test_noise_and_single_seeds_support_nothing(template: Record) -> None:
-    noisy = judge({"cifar100": evidence(template, {"ctsl_mkt": 0.1}, noise=3)})
-    assert {c.verdict for claim in noisy for c in claim.comparisons} <= {NOT_SUPPORTED, NOT_TESTED}
-    single = judge({"cifar100": evidence(template, {"ctsl_mkt": 5}, seeds=1)})
-    assert {c.verdict for claim in single for c in claim.comparisons} == {NOT_TESTED}
-    assert {claim.verdict for claim in judge({})} == {NOT_TESTED}
-
-
-def test_epochs_to_reach(template: Record) -> None:
-    record = record_of(template, 0, [10, 40, 60, 55])
-    assert epochs_to_reach(record, 40) == 2 and epochs_to_reach(record, 41) == 3
-    assert epochs_to_reach(record, 61) == template.spec.recipe.epochs + 1
