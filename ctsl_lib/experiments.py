@@ -107,6 +107,10 @@ class Store:
         """The record of `spec`, or None where there is none that can be used."""
         return self._read(self.path(spec))
 
+    def has(self, spec: Spec, *, weights: bool = False) -> bool:
+        """Whether `spec` has a record, and if asked for its trained peers as well."""
+        return self.load(spec) is not None and (not weights or self.weights_path(spec).exists())
+
     def save(self, record: Record, peers: Sequence[Peer] | None = None) -> None:
         """Write a record, and before it the weights if peers are given: both whole or not at all."""
         path = self.path(record.spec)
@@ -174,8 +178,8 @@ def run(
     store = store if store is not None else Store()
     keep_weights = keep_weights or spec.stage == 1
     checkpoint = store.checkpoint(spec)
-    found = store.load(spec)
-    if found is not None and (not keep_weights or store.weights_path(spec).exists()):
+    found = store.load(spec) if store.has(spec, weights=keep_weights) else None
+    if found is not None:
         checkpoint.clear()
         return found
     device = torch.device(device) if device is not None else default_device()

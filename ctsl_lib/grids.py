@@ -35,11 +35,12 @@ def run_grid(
     """Run many specs, one after the other or on an executor; those with a record take no time.
 
     Whatever has finished stays finished: after an error or Ctrl-C the same call goes on where it stopped.
+    Stage 1 is trained again where its weights are gone, but only for runs that still lack a record.
     `layout_for` says how many processes and threads suit them.
     Returns: the records in the order of `specs`.
     """
     store = store if store is not None else Store()
-    main = list(dict.fromkeys(specs))
+    main = [spec for spec in dict.fromkeys(specs) if not store.has(spec, weights=keep_weights)]
     first = list(dict.fromkeys(spec.stage1() for spec in main if spec.objective.needs_frozen))
     first = [spec for spec in first if spec not in main]
     with tqdm(total=len(first) + len(main), desc="runs", unit="run", disable=not show(progress)) as bar:

@@ -114,16 +114,18 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     def train(
         self, store: Store | None = None, *, processes: int | None = None, threads: int | None = None
     ) -> None:
-        """Run what has no record yet, seed by seed, so that a plan cut short has whole comparisons.
+        """Run what has no record yet, pair by pair and seed by seed: a plan cut short has whole comparisons.
 
         Args:
             store: where records live.
-            processes: runs side by side. threads: of each. By default what suits the networks and the machine.
+            processes: runs side by side. threads: of each. By default what suits each pair and the machine.
         """
-        specs = sorted((spec for runs in self.specs().values() for spec in runs), key=lambda spec: spec.seed)
-        chosen = layout_for(specs, processes, threads)
-        with process_pool(chosen.processes) as executor:
-            run_grid(specs, store, executor=executor, threads=chosen.threads)
+        for pair in self.pairs:
+            runs = [spec for (where, _), specs in self.specs().items() if where == pair for spec in specs]
+            runs.sort(key=lambda spec: spec.seed)
+            chosen = layout_for(runs, processes, threads)
+            with process_pool(chosen.processes) as executor:
+                run_grid(runs, store, executor=executor, threads=chosen.threads)
 
     def records(self, store: Store | None = None) -> dict[tuple[tuple[str, ...], str], list[Record]]:
         """(pair, method) -> the records that are there."""

@@ -149,6 +149,15 @@ def test_grid_alone_and_in_processes_agree(tmp_path: Path) -> None:
     assert [outcome(a) for a in alone] == [outcome(b) for b in pooled]
 
 
+def test_stage_1_is_not_trained_again_for_runs_that_are_done(store: Store) -> None:
+    done, lacking = with_method("tfkd"), with_method("ctsl_mkt")
+    run(done, store)
+    weights = store.weights_path(done.stage1())
+    weights.unlink()  # as in a clone: records are committed, weights are not
+    assert [record.spec for record in run_grid([done], store)] == [done] and not weights.exists()
+    assert [record.spec for record in run_grid([done, lacking], store)] == [done, lacking] and weights.exists()
+
+
 def test_grid_keeps_what_finished_when_a_run_fails(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = with_method("independent", seed=1)
     original = grids.run

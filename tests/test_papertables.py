@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from ctsl_lib.experiments import Store, run
+from ctsl_lib.experiments import Record, Spec, Store, run
+from ctsl_lib.networks import Peer
 from ctsl_lib.notebooks import NOTEBOOKS, declared_parameters, load_profile
 from ctsl_lib.papertables import (
     PUBLISHED,
@@ -62,6 +63,23 @@ def test_table_holds_means_of_the_records(trained: tuple[Plan, Store]) -> None:
     assert row["best"] >= row["last"] and row["parameters"] == 36_594
     cost = table["cost"].xs("independent", level="method")
     assert cost.tolist() == [1, 1] and table.loc[("tiny_cnn + tiny_resnet", 1, "tiny_cnn", "tfkd")]["cost"] > 1
+
+
+def test_a_plan_goes_pair_by_pair_and_seed_by_seed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = VALUES | {"pairs": [["tiny_resnet", "tiny_resnet"], ["tiny_cnn", "tiny_cnn"]], "epochs": 1}
+    plan = plan_from(values | {"methods": ["independent", "dml"]}, "digits")
+    saved: list[Spec] = []
+    original = Store.save
+
+    def noted(self: Store, record: Record, peers: list[Peer] | None = None) -> None:
+        saved.append(record.spec)
+        original(self, record, peers)
+
+    monkeypatch.setattr(Store, "save", noted)
+    plan.train(store, processes=1)
+    assert [(spec.peers[0], spec.seed) for spec in saved] == [
+        (name, seed) for name in ("tiny_resnet", "tiny_cnn") for seed in (0, 1) for _ in range(2)
+    ]
 
 
 def test_stage_1_counts_as_cost(trained: tuple[Plan, Store]) -> None:
