@@ -1,16 +1,20 @@
 """The paper's claims C1 to C6 judged by records: effect, interval, verdict, never typed in.
 
 A comparison is a paired difference over seeds (peers averaged). It is *supported* where its 95 % interval lies
-above zero, *contradicted* where it lies below, *undecided* where it holds zero, and *not tested* where fewer than
-two seeds have both runs. A claim that needs several comparisons is supported only if each is; one that is
-contradicted is enough against it; a claim of which nothing is tested is not tested; else it is undecided.
+above zero, *contradicted* where it lies below, *undecided* where it holds zero or where all seeds gave the same,
+and *not tested* where fewer than two seeds have both runs. A claim is supported only if each of its comparisons
+is, which needs no correction. It is contradicted if one of the m tested ones is at Bonferroni's confidence,
+1 - 0.05/m; not tested if none is tested; else undecided.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ctsl_lib.experiments import Record
 from ctsl_lib.figures import label
@@ -47,9 +51,16 @@ class Comparison(NamedTuple):
         """On which side of zero the interval lies."""
         if self.effect is None or self.effect.n < 2:
             return NOT_TESTED
-        if self.effect.excludes_zero:
-            return SUPPORTED if self.effect.low > 0 else CONTRADICTED
-        return UNDECIDED
+        if self.effect.low == self.effect.high or not self.effect.excludes_zero:
+            return UNDECIDED
+        return SUPPORTED if self.effect.low > 0 else CONTRADICTED
+
+
+def corrected(effect: Interval, m: int) -> Interval:
+    """A 95 % interval widened to Bonferroni's confidence for m comparisons, 1 - 0.05/m."""
+    wide, narrow = (float(stats.t.ppf(quantile, effect.n - 1)) for quantile in (1 - 0.025 / m, 0.975))
+    half = (effect.high - effect.low) / 2 * wide / narrow
+    return Interval(effect.mean, effect.mean - half, effect.mean + half, effect.n)
 
 
 class Claim(NamedTuple):
@@ -61,32 +72,47 @@ class Claim(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Supported only if every comparison is; one that is contradicted is enough against it."""
-        verdicts = {comparison.verdict for comparison in self.comparisons}
-        if CONTRADICTED in verdicts:
-            return CONTRADICTED
-        return verdicts.pop() if len(verdicts) == 1 else UNDECIDED
+        """Supported only if every comparison is; contradicted if one is, corrected for their number."""
+        tested = [found for found in self.comparisons if found.verdict != NOT_TESTED]
+        if not tested:
+            return NOT_TESTED
+        if len(self.having(SUPPORTED)) == len(self.comparisons):
+            return SUPPORTED
+        against = [found.effect for found in self.having(CONTRADICTED) if found.effect is not None]
+        return CONTRADICTED if any(corrected(effect, len(tested)).high < 0 for effect in against) else UNDECIDED
 
     def having(self, verdict: str) -> list[Comparison]:
         """The comparisons with this verdict."""
         return [found for found in self.comparisons if found.verdict == verdict]
 
 
-def by_seed(records: Sequence[Record]) -> dict[int, float]:
-    """Seed -> top-1 (on Market-1501 mAP) of the last epoch, averaged over peers."""
-    return {record.spec.seed: float(np.mean(record.metrics[record.spec.data.metric])) for record in records}
+def by_seed(records: Sequence[Record], only: Collection[str] = ()) -> dict[int, float]:
+    """Seed -> top-1 (on Market-1501 mAP) of the last epoch, averaged over peers, or over those networks only."""
+
+    def mean(record: Record) -> float:
+        found = zip(record.spec.peers, record.metrics[record.spec.data.metric], strict=True)
+        return float(np.mean([value for name, value in found if not only or name in only]))
+
+    return {record.spec.seed: mean(record) for record in records}
+
+
+def _curve(record: Record) -> tuple[list[float], list[float]]:
+    """Epochs and the peers' mean accuracy after them; nothing is known at the start."""
+    accuracy = np.mean(np.asarray(record.history.accuracy), axis=0)
+    return [0.0, *map(float, record.history.evaluated)], [0.0, *map(float, accuracy)]
+
+
+def at_half_time(record: Record) -> float:
+    """The peers' mean accuracy after half of the epochs, between evaluations on a straight line."""
+    return float(np.interp(record.spec.recipe.epochs / 2, *_curve(record)))
 
 
 def epochs_to_reach(record: Record, accuracy: float) -> float:
-    """First evaluated epoch at which the peers' mean accuracy reaches this; one more than all if never."""
-    curve = np.mean(record.history.accuracy, axis=0)
-    reached = [epoch for epoch, value in zip(record.history.evaluated, curve, strict=True) if value >= accuracy]
-    return reached[0] if reached else record.spec.recipe.epochs + 1
-
-
-def compare(where: str, what: str, better: Sequence[Record], worse: Sequence[Record]) -> Comparison:
-    """How much better the one is than the other, over the seeds that both have."""
-    return _paired(where, what, by_seed(better), by_seed(worse), better, worse)
+    """When the peers' mean accuracy first reaches this, on straight lines; one more than all epochs if never."""
+    for (start, low), (end, high) in pairwise(zip(*_curve(record), strict=True)):
+        if high >= accuracy:
+            return start + (end - start) * (accuracy - low) / (high - low)
+    return record.spec.recipe.epochs + 1
 
 
 def _paired(
@@ -98,32 +124,38 @@ def _paired(
     return Comparison(where, what, effect, keys)
 
 
+def _over(
+    evidence: Mapping[str, Records],
+    claimed: str,
+    others: Sequence[str],
+    where: Sequence[Place],
+    only: Collection[str] = (),
+) -> list[Comparison]:
+    """How much better a method is than others at these places; `only` these networks of a pair, if any."""
+    found = []
+    for dataset, pair in where:
+        records = evidence.get(dataset, {})
+        alone = [name for name in pair if name in only]
+        note = f", {alone[0]} alone" if 0 < len(alone) < len(pair) else ""
+        for other in others:
+            what = f"{label(claimed)} over {label(other)}{note}"
+            ours, theirs = records.get((pair, claimed), []), records.get((pair, other), [])
+            values = by_seed(ours, alone), by_seed(theirs, alone)
+            found.append(_paired(_place(dataset, pair), what, *values, ours, theirs))
+    return found
+
+
 def judge(evidence: Mapping[str, Records]) -> list[Claim]:
     """All six claims from the records of each data set; what has no records is not tested."""
+    over = partial(_over, evidence)
     pairs = {name: sorted({pair for pair, _ in records}) for name, records in evidence.items()}
-    places = [(dataset, pair) for dataset in DATASETS for pair in pairs.get(dataset, [()])]
-
-    def rows(dataset: str, pair: tuple[str, ...], method: str) -> Sequence[Record]:
-        return evidence.get(dataset, {}).get((pair, method), [])
-
-    def over(
-        claimed: str, others: Sequence[str], where: Sequence[tuple[str, tuple[str, ...]]]
-    ) -> list[Comparison]:
-        return [
-            compare(
-                _place(dataset, pair),
-                f"{label(claimed)} − {label(other)}",
-                rows(dataset, pair, claimed),
-                rows(dataset, pair, other),
-            )
-            for dataset, pair in where
-            for other in others
-        ]
-
+    places = [(dataset, pair) for dataset in DATASETS for pair in pairs.get(dataset) or [()]]
     small = [(d, p) for d, p in places if set(p) & set(SMALL_NETWORKS)]
     absent = [name for name in SMALL_PAIR if not any(name in pair for _, pair in small)]
     small += [("cifar100", (name, name)) for name in absent]
     mixed = [(d, p) for d, p in places if len(set(p)) > 1] or [("cifar100", SMALL_PAIR)]
+    mixed = [place for place in mixed if place not in small or set(place[1]) - set(SMALL_NETWORKS)]
+    searched = [("market1501", pair) for pair in pairs.get("market1501") or [()]]
     return [
         Claim(
             "C1", "CTSL-MKT is better than DML, RKD, Tf-KD and independent training on all four data sets",
@@ -139,27 +171,16 @@ def judge(evidence: Mapping[str, Records]) -> list[Claim]:
         ),
         Claim(
             "C4", "It converges faster than DML and RKD",
-            [
-                _sooner(_place(d, p), f"epochs that {label(other)} needs more", rows(d, p, "ctsl_mkt"),
-                        rows(d, p, other), rows(d, p, "independent"))
-                for d, p in places
-                for other in ("dml", "rkd")
-            ],
+            [_sooner(evidence, place, other) for place in places for other in ("dml", "rkd")],
         ),
         Claim(
             "C5", "The gain is clear for small networks and for mixed pairs",
-            over("ctsl_mkt", ("independent",), list(dict.fromkeys(small + mixed))),
+            over("ctsl_mkt", ("independent",), small, SMALL_NETWORKS)
+            + over("ctsl_mkt", ("independent",), mixed),
         ),
         Claim(
             "C6", "On Market-1501 CTSL-MKT has a higher mAP than DML, RKD and Tf-KD",
-            [
-                compare(
-                    _place("market1501", pair), f"CTSL-MKT − {label(other)}, mAP",
-                    rows("market1501", pair, "ctsl_mkt"), rows("market1501", pair, other),
-                )
-                for pair in pairs.get("market1501", [()])
-                for other in ("dml", "rkd", "tfkd")
-            ],
+            over("ctsl_mkt", ("dml", "rkd", "tfkd"), searched),
         ),
     ]  # fmt: skip
 
@@ -168,16 +189,16 @@ def _place(dataset: str, pair: tuple[str, ...]) -> str:
     return f"{dataset}, {pair_name(pair)}" if pair else dataset
 
 
-def _sooner(
-    where: str, what: str, ours: Sequence[Record], theirs: Sequence[Record], independent: Sequence[Record]
-) -> Comparison:
-    """Epochs until the accuracy that independent training with the same seed ends with."""
-    goal = by_seed(independent)
-    own, other = (
+def _sooner(evidence: Mapping[str, Records], place: Place, other: str) -> Comparison:
+    """How many epochs later another method has the accuracy of independent training at half time, same seed."""
+    dataset, pair = place
+    groups = [evidence.get(dataset, {}).get((pair, method), []) for method in (other, "ctsl_mkt", "independent")]
+    goal = {record.spec.seed: at_half_time(record) for record in groups[2]}
+    theirs, ours = (
         {r.spec.seed: epochs_to_reach(r, goal[r.spec.seed]) for r in group if r.spec.seed in goal}
-        for group in (ours, theirs)
+        for group in groups[:2]
     )
-    return _paired(where, what, other, own, ours, theirs, independent)
+    return _paired(_place(*place), f"epochs that {label(other)} needs more", theirs, ours, *groups)
 
 
 def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:

@@ -8,7 +8,8 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from ctsl_lib.claims import DATASETS, claims_table, judge, verdicts
+from ctsl_lib.claims import DATASETS, claims_table, judge
+from ctsl_lib.conclusions import in_words
 from ctsl_lib.costs import cost
 from ctsl_lib.data import RetrievalSplit
 from ctsl_lib.datasets import RETRIEVAL
@@ -113,12 +114,13 @@ def status(
 def claims(
     profile: Profile = "small",
     dataset: Annotated[list[str] | None, typer.Option(help="Data sets to look at; default all four.")] = None,
+    parameter: Parameter = None,
 ) -> None:
-    """Judge the paper's claims by the records that are there."""
-    found = judge({name: plan_of(name, profile, None).records() for name in dataset or list(DATASETS)})
+    """Judge the paper's claims by the records that are there: every comparison, then each claim in words."""
+    found = judge({name: plan_of(name, profile, parameter).records() for name in dataset or list(DATASETS)})
     with pd.option_context("display.width", 200, "display.max_colwidth", 90):
         typer.echo(claims_table(found).to_string(index=False))
-        typer.echo("\n" + verdicts(found).to_string())
+    typer.echo("\n" + "\n\n".join(in_words(claim).replace("**", "") for claim in found))
 
 
 def _print_table(plan: Plan) -> None:

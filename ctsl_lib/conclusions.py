@@ -15,8 +15,8 @@ def seeds_to_decide(effect: Interval, power: float = 0.8) -> int | None:
     """Seeds with which a 95 % interval would exclude zero, were the true effect and its spread as seen.
 
     The smallest n at which the paired t-test (two-sided, 5 %) has this power: with s the standard deviation of
-    the differences, P(T > t_{n-1}) for T noncentral t with n - 1 degrees and noncentrality sqrt(n) |mean| / s.
-    An order of magnitude, no promise: the effect seen is itself uncertain.
+    the differences, P(T > t_{n-1, 0.975}) for T noncentral t with n - 1 degrees of freedom and noncentrality
+    sqrt(n) |mean| / s. An order of magnitude, no promise: the effect seen is itself uncertain.
 
     Returns: n >= 2; None where no spread or no effect was seen, or where not even a thousand would do.
     """
@@ -34,20 +34,25 @@ def seeds_to_decide(effect: Interval, power: float = 0.8) -> int | None:
 
 def in_words(claim: Claim) -> str:
     """A claim, its verdict and the comparisons behind it, as a Markdown paragraph."""
+    supported, untested = claim.having(SUPPORTED), claim.having(NOT_TESTED)
     said = [f"**{claim.name}** {claim.text}: **{claim.verdict}**."]
-    supported = claim.having(SUPPORTED)
-    if supported:
-        closest = min(supported, key=lambda found: found.effect.low if found.effect else 0)
-        said.append(f"Supported in {_count(supported)}, the closest being {_shown(closest)}.")
-    for found in claim.having(CONTRADICTED):
-        said.append(f"Contradicted by {_shown(found)}.")
-    for found in claim.having(UNDECIDED):
-        said.append(f"Undecided: {_shown(found)}; {_takes(found)}.")
-    untested = claim.having(NOT_TESTED)
+    if len(supported) == 1:
+        said.append(f"Supported: {_shown(supported[0])}.")
+    elif supported:
+        closest = min(supported, key=lambda found: _effect(found).low)
+        said.append(f"Supported in {_count(supported)}; closest to zero: {_shown(closest)}.")
+    said += [f"Contradicted: {_shown(found)}." for found in claim.having(CONTRADICTED)]
+    said += [f"Undecided: {_shown(found)}; {_takes(_effect(found))}." for found in claim.having(UNDECIDED)]
     if untested:
         places = "; ".join(dict.fromkeys(found.where for found in untested))
         said.append(f"Not tested in {_count(untested)}: {places}.")
     return " ".join(said)
+
+
+def _effect(found: Comparison) -> Interval:
+    if found.effect is None:
+        raise ValueError(f"{found.where}, {found.what} is not tested")
+    return found.effect
 
 
 def _count(found: Sequence[Comparison]) -> str:
@@ -55,16 +60,14 @@ def _count(found: Sequence[Comparison]) -> str:
 
 
 def _shown(found: Comparison) -> str:
-    assert found.effect is not None
-    mean, low, high, n = found.effect
+    mean, low, high, n = _effect(found)
     return f"{found.where}, {found.what} {mean:+.2f} ({low:+.2f} to {high:+.2f}, {n} seeds)"
 
 
-def _takes(found: Comparison) -> str:
-    assert found.effect is not None
-    needed = seeds_to_decide(found.effect)
+def _takes(effect: Interval) -> str:
+    if effect.low == effect.high:
+        return "all seeds gave the same, which says nothing about how many would decide it"
+    needed = seeds_to_decide(effect)
     if needed is None:
-        return f"no number of seeds up to {MOST_SEEDS:,} would decide this, if effect and spread are as seen"
-    if needed <= found.effect.n:
-        return "a few more seeds may decide it"
-    return f"some {needed} seeds would decide it four times in five, if effect and spread are as seen"
+        return f"not even {MOST_SEEDS:,} seeds would decide it if the true effect and spread are as seen"
+    return f"about {needed} seeds in all would decide it four times in five if effect and spread are as seen"

@@ -6,12 +6,15 @@ import pytest
 
 from ctsl_lib.claims import (
     CONTRADICTED,
+    DATASETS,
     NOT_TESTED,
     SUPPORTED,
     UNDECIDED,
     Claim,
     Comparison,
+    at_half_time,
     claims_table,
+    corrected,
     epochs_to_reach,
     judge,
     verdicts,
@@ -25,8 +28,12 @@ from ctsl_lib.recipes import Recipe
 from ctsl_lib.tables import mean_interval
 
 
-def record_of(template: Record, seed: int, curve: list[float]) -> Record:
-    spec = template.spec.model_copy(update={"seed": seed})
+def record_of(
+    template: Record, seed: int, curve: list[float], pair: tuple[str, ...] = ("tiny_cnn",) * 2
+) -> Record:
+    """As if trained for as many epochs as the curve has points."""
+    recipe = template.spec.recipe.model_copy(update={"epochs": len(curve)})
+    spec = template.spec.model_copy(update={"seed": seed, "recipe": recipe, "peers": pair})
     history = template.history.model_copy(
         update={"accuracy": [curve, curve], "evaluated": list(range(1, len(curve) + 1))}
     )
@@ -42,12 +49,18 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Record:
 ROWS = ("independent", "dml", "rkd", "tfkd", "MLI+MLR", "MLI+SLI", "MLR+SLI", "ctsl_mkt")
 
 
-def evidence(template: Record, gains: dict[str, float], noise: float = 0.1, seeds: int = 4) -> dict:
-    """Records of one mixed pair: accuracy 50 + 10 by seed + the method's gain + normal noise."""
-    pair, draw = ("mobilenetv2", "shufflenetv2"), np.random.default_rng(0)
+def evidence(
+    template: Record,
+    gains: dict[str, float],
+    noise: float = 0.1,
+    seeds: int = 4,
+    pair: tuple[str, str] = ("mobilenetv2", "shufflenetv2"),
+) -> dict:
+    """Records of one pair: accuracy 50 + 10 by seed + the method's gain + normal noise."""
+    draw = np.random.default_rng(0)
     return {
         (pair, name): [
-            record_of(template, s, [10.0, 50 + 10 * s + gains.get(name, 0) + noise * draw.normal()])
+            record_of(template, s, [10.0, 50 + 10 * s + gains.get(name, 0) + noise * draw.normal()], pair)
             for s in range(seeds)
         ]
         for name in ROWS
@@ -78,24 +91,74 @@ def test_one_contradiction_is_enough_against_a_claim(template: Record) -> None:
     assert verdicts(list(found.values())).loc["C1", CONTRADICTED] == 1
 
 
+def test_a_contradiction_among_many_needs_bonferronis_confidence() -> None:
+    against = Comparison("here", "A over B", mean_interval([-1.0, -2.0, -3.0, -2.2]), ())
+    open_ = Comparison("here", "A over C", mean_interval([-1.0, 1.0, 2.0]), ())
+    assert against.verdict == CONTRADICTED and Claim("C", "", [against]).verdict == CONTRADICTED
+    differences = np.array([-1.0, -2.0, -3.0, -2.2])
+    for m in (1, 2, 7):
+        assert corrected(against.effect, m)[:3] == pytest.approx(mean_interval(differences, 1 - 0.05 / m)[:3])
+    assert Claim("C", "", [against] + 9 * [open_]).verdict == UNDECIDED
+    untested = Comparison("there", "A over B", None, ())
+    assert Claim("C", "", [against] + 9 * [untested]).verdict == CONTRADICTED  # only what is tested counts
+
+
+def test_two_seeds_and_no_spread() -> None:
+    assert Comparison("", "", mean_interval([2.0, 2.1]), ()).verdict == SUPPORTED
+    assert Comparison("", "", mean_interval([2.0, 2.0]), ()).verdict == UNDECIDED  # ties on a grid, no certainty
+    assert Comparison("", "", mean_interval([2.0]), ()).verdict == NOT_TESTED
+
+
 def test_noise_and_single_seeds_decide_nothing(template: Record) -> None:
     noisy = judge({"cifar100": evidence(template, {"ctsl_mkt": 0.1}, noise=3)})
-    assert {c.verdict for claim in noisy for c in claim.comparisons} <= {UNDECIDED, NOT_TESTED}
+    here = [c.verdict for claim in noisy for c in claim.comparisons if c.where.startswith("cifar100")]
+    assert set(here) == {UNDECIDED} and len(here) == 4 + 7 + 2 + 2 + 1
     single = judge({"cifar100": evidence(template, {"ctsl_mkt": 5}, seeds=1)})
     assert {c.verdict for claim in single for c in claim.comparisons} == {NOT_TESTED}
-    assert {claim.verdict for claim in judge({})} == {NOT_TESTED}
+
+
+@pytest.mark.parametrize("nothing", [{}, {"cifar10": {}}, {name: {} for name in DATASETS}])
+def test_without_records_nothing_is_tested(nothing: dict) -> None:
+    claims = judge(nothing)
+    assert {claim.verdict for claim in claims} == {NOT_TESTED}
+    assert [len(claim.comparisons) for claim in claims] == [16, 28, 8, 8, 3, 3]
+    assert set(claims_table(claims)["verdict"]) == {NOT_TESTED}
 
 
 def test_claim_c5_needs_both_small_networks_and_a_mixed_pair(template: Record) -> None:
-    rows = {method: runs for (_, method), runs in evidence(template, {"ctsl_mkt": 5}).items()}
-    shuffle = judged({(("shufflenetv2", "shufflenetv2"), method): runs for method, runs in rows.items()})["C5"]
+    shuffle = judged(evidence(template, {"ctsl_mkt": 5}, pair=("shufflenetv2", "shufflenetv2")))["C5"]
     assert [c.verdict for c in shuffle.comparisons] == [SUPPORTED, NOT_TESTED, NOT_TESTED]
     assert {c.where.split(", ")[1] for c in shuffle.having(NOT_TESTED)} == {
         "mobilenetv2 + mobilenetv2",
         "mobilenetv2 + shufflenetv2",
     }
-    plain = judged({(("resnet8", "resnet20"), method): runs for method, runs in rows.items()})["C5"]
+    plain = judged(evidence(template, {"ctsl_mkt": 5}, pair=("resnet8", "resnet20")))["C5"]
     assert [c.verdict for c in plain.comparisons] == [NOT_TESTED, NOT_TESTED, SUPPORTED]
+
+
+def test_claim_c5_looks_at_the_small_network_of_a_mixed_pair(template: Record) -> None:
+    records = evidence(template, {}, noise=0.2, pair=("resnet8", "shufflenetv2"))
+    for record in records[("resnet8", "shufflenetv2"), "ctsl_mkt"]:
+        large, small = record.metrics["top1"]
+        record.metrics["top1"][:] = [large + 9, small - 3]  # the large network's gain hides the small one's loss
+    found = {c.what: c for c in judged(records)["C5"].comparisons}
+    assert found["CTSL-MKT over independent, shufflenetv2 alone"].verdict == CONTRADICTED
+    assert found["CTSL-MKT over independent"].verdict in (SUPPORTED, NOT_TESTED)
+
+
+def test_claim_c4_counts_epochs_to_what_independent_training_has_at_half_time(template: Record) -> None:
+    curves = {
+        "independent": [10, 20, 30, 40],
+        "ctsl_mkt": [20, 30, 40, 41],
+        "dml": [5, 10, 20, 50],
+        "rkd": [0, 1, 2, 3],
+    }
+    pair = ("tiny_cnn", "tiny_cnn")
+    records = {(pair, name): [record_of(template, s, curve) for s in (0, 1)] for name, curve in curves.items()}
+    dml, rkd = (c for c in judged(records)["C4"].comparisons if c.effect is not None)
+    assert dml.what == "epochs that DML needs more" and dml.effect.mean == pytest.approx(3 - 1)
+    assert rkd.effect.mean == pytest.approx(5 - 1)  # never: one more than all epochs
+    assert at_half_time(records[pair, "independent"][0]) == 20
 
 
 def test_seeds_to_decide_reach_the_power_asked_for() -> None:
@@ -112,27 +175,30 @@ def test_seeds_to_decide_reach_the_power_asked_for() -> None:
 
 def test_a_claim_in_words() -> None:
     comparisons = [
-        Comparison("here", "A − B", mean_interval([1.9, 2, 2.1]), ()),
-        Comparison("here", "A − C", mean_interval([8, 9, 10]), ()),
-        Comparison("here", "A − D", mean_interval([1, 2, 3]), ()),
-        Comparison("there", "A − B", None, ()),
-        Comparison("there", "A − C", None, ()),
+        Comparison("here", "A over B", mean_interval([1.9, 2, 2.1]), ()),
+        Comparison("here", "A over C", mean_interval([8, 9, 10]), ()),
+        Comparison("here", "A over D", mean_interval([1, 2, 3]), ()),
+        Comparison("there", "A over B", None, ()),
+        Comparison("there", "A over C", None, ()),
     ]
     said = in_words(Claim("C9", "A is best", comparisons))
     assert said == (
-        "**C9** A is best: **undecided**. Supported in 2 comparisons, the closest being here, A − B +2.00 "
-        "(+1.75 to +2.25, 3 seeds). Undecided: here, A − D +2.00 (-0.48 to +4.48, 3 seeds); some 5 seeds would "
-        "decide it four times in five, if effect and spread are as seen. Not tested in 2 comparisons: there."
+        "**C9** A is best: **undecided**. Supported in 2 comparisons; closest to zero: here, A over B +2.00 "
+        "(+1.75 to +2.25, 3 seeds). Undecided: here, A over D +2.00 (-0.48 to +4.48, 3 seeds); about 5 seeds "
+        "in all would decide it four times in five if effect and spread are as seen. "
+        "Not tested in 2 comparisons: there."
     )
-    against = Comparison("here", "A − E", mean_interval([-1.9, -2, -2.1]), ())
+    against = Comparison("here", "A over E", mean_interval([-1.9, -2, -2.1]), ())
     said = in_words(Claim("C9", "A is best", [*comparisons, against]))
-    assert "**contradicted**" in said and "Contradicted by here, A − E -2.00 (-2.25 to -1.75, 3 seeds)." in said
+    assert "**contradicted**" in said and "Contradicted: here, A over E -2.00 (-2.25 to -1.75, 3 seeds)." in said
+    flat = in_words(Claim("C9", "", [Comparison("here", "A over B", mean_interval([0, 0]), ())]))
+    assert "all seeds gave the same" in flat
 
 
 def test_epochs_to_reach(template: Record) -> None:
     record = record_of(template, 0, [10, 40, 60, 55])
-    assert epochs_to_reach(record, 40) == 2 and epochs_to_reach(record, 41) == 3
-    assert epochs_to_reach(record, 61) == template.spec.recipe.epochs + 1
+    assert epochs_to_reach(record, 40) == 2 and epochs_to_reach(record, 50) == 2.5
+    assert epochs_to_reach(record, 5) == 0.5 and epochs_to_reach(record, 61) == 5
 
 
 def test_a_forest_colours_by_the_side_of_zero() -> None:
