@@ -59,7 +59,7 @@ class Comparison(NamedTuple):
 def corrected(effect: Interval, m: int) -> Interval:
     """A 95 % interval widened to Bonferroni's confidence for m comparisons, 1 - 0.05/m."""
     wide, narrow = (float(stats.t.ppf(quantile, effect.n - 1)) for quantile in (1 - 0.025 / m, 0.975))
-    half = (effect.high - effect.low) / 2 * wide / narrow
+    half = effect.half * wide / narrow
     return Interval(effect.mean, effect.mean - half, effect.mean + half, effect.n)
 
 

@@ -20,7 +20,7 @@ def seeds_to_decide(effect: Interval, power: float = 0.8) -> int | None:
 
     Returns: n >= 2; None where no spread or no effect was seen, or where not even a thousand would do.
     """
-    spread = (effect.high - effect.low) / 2 / float(stats.t.ppf(0.975, effect.n - 1)) * math.sqrt(effect.n)
+    spread = effect.half / float(stats.t.ppf(0.975, effect.n - 1)) * math.sqrt(effect.n)
     if not spread > 0 or effect.mean == 0:
         return None
     ratio = abs(effect.mean) / spread

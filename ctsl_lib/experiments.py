@@ -103,13 +103,10 @@ class Store:
         """Where a run of `spec` keeps its state until it has a record."""
         return Checkpoint(self.path(spec).with_suffix(".ckpt"), float(os.environ.get("CTSL_CHECKPOINT", "30")))
 
-    def load(self, spec: Spec) -> Record | None:
-        """The record of `spec`, or None where there is none that can be used."""
-        return self._read(self.path(spec))
-
-    def has(self, spec: Spec, *, weights: bool = False) -> bool:
-        """Whether `spec` has a record, and if asked for its trained peers as well."""
-        return self.load(spec) is not None and (not weights or self.weights_path(spec).exists())
+    def load(self, spec: Spec, *, weights: bool = False) -> Record | None:
+        """The record of `spec`; None where none can be used, or where trained peers are wanted and not there."""
+        wanted = not weights or self.weights_path(spec).exists()
+        return self._read(self.path(spec)) if wanted else None
 
     def save(self, record: Record, peers: Sequence[Peer] | None = None) -> None:
         """Write a record, and before it the weights if peers are given: both whole or not at all."""
@@ -178,7 +175,7 @@ def run(
     store = store if store is not None else Store()
     keep_weights = keep_weights or spec.stage == 1
     checkpoint = store.checkpoint(spec)
-    found = store.load(spec) if store.has(spec, weights=keep_weights) else None
+    found = store.load(spec, weights=keep_weights)
     if found is not None:
         checkpoint.clear()
         return found

@@ -152,8 +152,8 @@ def forest(effects: Sequence[tuple[str, Interval]], xlabel: str) -> Figure:
         for row, (_, found) in enumerate(effects):
             side = 1 if not found.excludes_zero else 0 if found.low > 0 else 2
             axes.errorbar(
-                found.mean, row, xerr=[[found.mean - found.low], [found.high - found.mean]],
-                capsize=4, linewidth=2, label=sides[side], color=COLOURS[side], marker=MARKERS[side],
+                found.mean, row, xerr=found.half, capsize=4, linewidth=2,
+                label=sides[side], color=COLOURS[side], marker=MARKERS[side],
             )  # fmt: skip
         axes.axvline(0, color="black", linewidth=1)
         axes.set(xlabel=xlabel, ylim=(len(effects) - 0.4, -0.6))

@@ -40,7 +40,7 @@ def run_grid(
     Returns: the records in the order of `specs`.
     """
     store = store if store is not None else Store()
-    main = [spec for spec in dict.fromkeys(specs) if not store.has(spec, weights=keep_weights)]
+    main = [spec for spec in dict.fromkeys(specs) if store.load(spec, weights=keep_weights) is None]
     first = list(dict.fromkeys(spec.stage1() for spec in main if spec.objective.needs_frozen))
     first = [spec for spec in first if spec not in main]
     with tqdm(total=len(first) + len(main), desc="runs", unit="run", disable=not show(progress)) as bar:

@@ -120,8 +120,9 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
             store: where records live.
             processes: runs side by side. threads: of each. By default what suits each pair and the machine.
         """
+        every = self.specs()
         for pair in self.pairs:
-            runs = [spec for (where, _), specs in self.specs().items() if where == pair for spec in specs]
+            runs = [spec for (where, _), specs in every.items() if where == pair for spec in specs]
             runs.sort(key=lambda spec: spec.seed)
             chosen = layout_for(runs, processes, threads)
             with process_pool(chosen.processes) as executor:

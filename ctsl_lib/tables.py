@@ -25,10 +25,13 @@ class Interval(NamedTuple):
         """Whether the whole interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def half(self) -> float:
+        """Half of its width."""
+        return (self.high - self.low) / 2
+
     def __str__(self) -> str:
-        if self.n < 2:
-            return f"{self.mean:.2f}"
-        return f"{self.mean:.2f} ± {(self.high - self.low) / 2:.2f}"
+        return f"{self.mean:.2f}" if self.n < 2 else f"{self.mean:.2f} ± {self.half:.2f}"
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
