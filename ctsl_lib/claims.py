@@ -7,6 +7,7 @@ is, which needs no correction. It is contradicted if one of the m tested ones is
 1 - 0.05/m; not tested if none is tested; else undecided.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -14,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ctsl_lib.experiments import Record
 from ctsl_lib.figures import label
@@ -41,26 +41,29 @@ class Comparison(NamedTuple):
     where: str
     """Data set and pair."""
     what: str
-    effect: Interval | None
-    """None: not tested."""
-    keys: tuple[str, ...]
+    differences: tuple[float, ...]
+    """One for each seed that both sides have."""
+    keys: tuple[str, ...] = ()
     """Of the records compared."""
+
+    @property
+    def effect(self) -> Interval:
+        """Mean difference with its 95 % interval."""
+        return mean_interval(self.differences)
+
+    @property
+    def tied(self) -> bool:
+        """Whether all seeds gave the same difference, but for rounding."""
+        return math.isclose(min(self.differences), max(self.differences), abs_tol=1e-9)
 
     @property
     def verdict(self) -> str:
         """On which side of zero the interval lies."""
-        if self.effect is None or self.effect.n < 2:
+        if len(self.differences) < 2:
             return NOT_TESTED
-        if self.effect.low == self.effect.high or not self.effect.excludes_zero:
+        if self.tied or not self.effect.excludes_zero:
             return UNDECIDED
         return SUPPORTED if self.effect.low > 0 else CONTRADICTED
-
-
-def corrected(effect: Interval, m: int) -> Interval:
-    """A 95 % interval widened to Bonferroni's confidence for m comparisons, 1 - 0.05/m."""
-    wide, narrow = (float(stats.t.ppf(quantile, effect.n - 1)) for quantile in (1 - 0.025 / m, 0.975))
-    half = effect.half * wide / narrow
-    return Interval(effect.mean, effect.mean - half, effect.mean + half, effect.n)
 
 
 class Claim(NamedTuple):
@@ -78,8 +81,9 @@ class Claim(NamedTuple):
             return NOT_TESTED
         if len(self.having(SUPPORTED)) == len(self.comparisons):
             return SUPPORTED
-        against = [found.effect for found in self.having(CONTRADICTED) if found.effect is not None]
-        return CONTRADICTED if any(corrected(effect, len(tested)).high < 0 for effect in against) else UNDECIDED
+        bonferroni = 1 - 0.05 / len(tested)
+        against = [mean_interval(found.differences, bonferroni) for found in self.having(CONTRADICTED)]
+        return CONTRADICTED if any(effect.high < 0 for effect in against) else UNDECIDED
 
     def having(self, verdict: str) -> list[Comparison]:
         """The comparisons with this verdict."""
@@ -119,9 +123,9 @@ def _paired(
     where: str, what: str, ours: Mapping[int, float], theirs: Mapping[int, float], *groups: Sequence[Record]
 ) -> Comparison:
     seeds = sorted(set(ours) & set(theirs))
-    effect = mean_interval([ours[seed] - theirs[seed] for seed in seeds]) if seeds else None
+    differences = tuple(ours[seed] - theirs[seed] for seed in seeds)
     keys = tuple(record.spec.key for group in groups for record in group if record.spec.seed in seeds)
-    return Comparison(where, what, effect, keys)
+    return Comparison(where, what, differences, keys)
 
 
 def _over(
@@ -206,14 +210,14 @@ def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
     rows = []
     for claim in claims:
         for found in claim.comparisons:
+            n = len(found.differences)
             rows.append(
                 {
                     "claim": claim.name,
                     "comparison": f"{found.where}: {found.what}",
-                    "effect": "–" if found.effect is None else f"{found.effect.mean:+.2f}",
-                    "95 % interval": "–" if found.verdict == NOT_TESTED or found.effect is None
-                    else f"{found.effect.low:+.2f} to {found.effect.high:+.2f}",
-                    "seeds": 0 if found.effect is None else found.effect.n,
+                    "effect": f"{found.effect.mean:+.2f}" if n else "–",
+                    "95 % interval": f"{found.effect.low:+.2f} to {found.effect.high:+.2f}" if n > 1 else "–",
+                    "seeds": n,
                     "records": len(found.keys),
                     "verdict": found.verdict,
                 }

@@ -3,15 +3,15 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from scipy import stats
 
 from ctsl_lib.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, Claim, Comparison
-from ctsl_lib.tables import Interval
 
 MOST_SEEDS = 1000
 
 
-def seeds_to_decide(effect: Interval, power: float = 0.8) -> int | None:
+def seeds_to_decide(differences: Sequence[float], power: float = 0.8) -> int | None:
     """Seeds with which a 95 % interval would exclude zero, were the true effect and its spread as seen.
 
     The smallest n at which the paired t-test (two-sided, 5 %) has this power: with s the standard deviation of
@@ -20,10 +20,10 @@ def seeds_to_decide(effect: Interval, power: float = 0.8) -> int | None:
 
     Returns: n >= 2; None where no spread or no effect was seen, or where not even a thousand would do.
     """
-    spread = effect.half / float(stats.t.ppf(0.975, effect.n - 1)) * math.sqrt(effect.n)
-    if not spread > 0 or effect.mean == 0:
+    mean, spread = np.mean(differences), np.std(differences, ddof=1)
+    if not spread > 0 or mean == 0:
         return None
-    ratio = abs(effect.mean) / spread
+    ratio = abs(mean) / spread
 
     def enough(n: int) -> bool:
         reached = stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, math.sqrt(n) * ratio)
@@ -39,20 +39,14 @@ def in_words(claim: Claim) -> str:
     if len(supported) == 1:
         said.append(f"Supported: {_shown(supported[0])}.")
     elif supported:
-        closest = min(supported, key=lambda found: _effect(found).low)
+        closest = min(supported, key=lambda found: found.effect.low)
         said.append(f"Supported in {_count(supported)}; closest to zero: {_shown(closest)}.")
     said += [f"Contradicted: {_shown(found)}." for found in claim.having(CONTRADICTED)]
-    said += [f"Undecided: {_shown(found)}; {_takes(_effect(found))}." for found in claim.having(UNDECIDED)]
+    said += [f"Undecided: {_shown(found)}; {_takes(found)}." for found in claim.having(UNDECIDED)]
     if untested:
         places = "; ".join(dict.fromkeys(found.where for found in untested))
         said.append(f"Not tested in {_count(untested)}: {places}.")
     return " ".join(said)
-
-
-def _effect(found: Comparison) -> Interval:
-    if found.effect is None:
-        raise ValueError(f"{found.where}, {found.what} is not tested")
-    return found.effect
 
 
 def _count(found: Sequence[Comparison]) -> str:
@@ -60,14 +54,14 @@ def _count(found: Sequence[Comparison]) -> str:
 
 
 def _shown(found: Comparison) -> str:
-    mean, low, high, n = _effect(found)
+    mean, low, high, n = found.effect
     return f"{found.where}, {found.what} {mean:+.2f} ({low:+.2f} to {high:+.2f}, {n} seeds)"
 
 
-def _takes(effect: Interval) -> str:
-    if effect.low == effect.high:
+def _takes(found: Comparison) -> str:
+    if found.tied:
         return "all seeds gave the same, which says nothing about how many would decide it"
-    needed = seeds_to_decide(effect)
+    needed = seeds_to_decide(found.differences)
     if needed is None:
         return f"not even {MOST_SEEDS:,} seeds would decide it if the true effect and spread are as seen"
     return f"about {needed} seeds in all would decide it four times in five if effect and spread are as seen"
