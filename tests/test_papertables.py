@@ -160,7 +160,21 @@ def test_table_notebooks_show_the_small_profile(number: str) -> None:
     assert declared.pop("dataset") == number[3:] and declared.pop("run_missing") is False
     profile = load_profile("small")
     assert profile.pop("run_missing") is True and declared == profile
-    plan_from(load_profile("paper"), number[3:]).specs()
+
+
+@pytest.mark.parametrize("number", ["10_cifar10", "11_cifar100", "12_tiny_imagenet", "13_market1501"])
+def test_the_short_profile_is_the_paper_profile_in_fewer_epochs(number: str) -> None:
+    dataset = number[3:]
+    [notebook] = NOTEBOOKS.glob(f"{number[:2]}_*.ipynb")
+    paper, short = (load_profile(name, dataset=dataset) for name in ("paper", "short"))
+    assert set(paper) | set(short) <= set(declared_parameters(notebook))
+    may_differ = ("pairs", "epochs", "precision", "compile", "evaluate_every")
+    assert all(paper[name] == short[name] for name in paper if name not in may_differ)
+    plans = [plan_from(profile, dataset) for profile in (paper, short)]
+    recipes = [plan.base(plan.pairs[0]).recipe for plan in plans]
+    assert recipes[1].epochs * 2 < recipes[0].epochs
+    for share in (0.2, 0.32, 0.65, 0.9):
+        assert learning_rate_factor(recipes[0], share) == learning_rate_factor(recipes[1], share)
 
 
 def test_the_notebook_of_re_identification_shows_the_small_profile() -> None:
