@@ -1,4 +1,4 @@
-"""The paper's claims C1 to C6 judged by records: effect, interval, verdict, never typed in.
+"""The paper's claims C1 to C6, and our question E1, judged by records: effect, interval, verdict, never typed in.
 
 A comparison is a paired difference over seeds (peers averaged). It is *supported* where its 95 % interval lies
 above zero, *contradicted* where it lies below, *undecided* where it holds zero or where all seeds gave the same,
@@ -19,6 +19,7 @@ import pandas as pd
 from ctsl_lib.experiments import Record
 from ctsl_lib.figures import label
 from ctsl_lib.papertables import pair_name
+from ctsl_lib.plans import LONGER
 from ctsl_lib.tables import Interval, mean_interval
 
 Records = Mapping[tuple[tuple[str, ...], str], Sequence[Record]]
@@ -106,9 +107,9 @@ def _curve(record: Record) -> tuple[list[float], list[float]]:
     return [0.0, *map(float, record.history.evaluated)], [0.0, *map(float, accuracy)]
 
 
-def at_half_time(record: Record) -> float:
-    """The peers' mean accuracy after half of the epochs, between evaluations on a straight line."""
-    return float(np.interp(record.spec.recipe.epochs / 2, *_curve(record)))
+def accuracy_after(record: Record, share: float) -> float:
+    """The peers' mean accuracy after this share of the epochs, between evaluations on a straight line."""
+    return float(np.interp(share * record.spec.recipe.epochs, *_curve(record)))
 
 
 def epochs_to_reach(record: Record, accuracy: float) -> float:
@@ -139,27 +140,25 @@ def _over(
     found = []
     for dataset, pair in where:
         records = evidence.get(dataset, {})
-        alone = [name for name in pair if name in only]
-        note = f", {alone[0]} alone" if 0 < len(alone) < len(pair) else ""
+        chosen = [name for name in pair if name in only]
+        note = f", peer {' and '.join(dict.fromkeys(chosen))}" if 0 < len(chosen) < len(pair) else ""
         for other in others:
             what = f"{label(claimed)} over {label(other)}{note}"
             ours, theirs = records.get((pair, claimed), []), records.get((pair, other), [])
-            values = by_seed(ours, alone), by_seed(theirs, alone)
+            values = by_seed(ours, chosen), by_seed(theirs, chosen)
             found.append(_paired(_place(dataset, pair), what, *values, ours, theirs))
     return found
 
 
 def judge(evidence: Mapping[str, Records]) -> list[Claim]:
-    """All six claims from the records of each data set; what has no records is not tested."""
-    over = partial(_over, evidence)
-    pairs = {name: sorted({pair for pair, _ in records}) for name, records in evidence.items()}
-    places = [(dataset, pair) for dataset in DATASETS for pair in pairs.get(dataset) or [()]]
+    """All claims from the records of each data set; what has no records is not tested."""
+    over, places = partial(_over, evidence), _places(evidence)
     small = [(d, p) for d, p in places if set(p) & set(SMALL_NETWORKS)]
     absent = [name for name in SMALL_PAIR if not any(name in pair for _, pair in small)]
     small += [("cifar100", (name, name)) for name in absent]
     mixed = [(d, p) for d, p in places if len(set(p)) > 1] or [("cifar100", SMALL_PAIR)]
     mixed = [place for place in mixed if place not in small or set(place[1]) - set(SMALL_NETWORKS)]
-    searched = [("market1501", pair) for pair in pairs.get("market1501") or [()]]
+    searched = [place for place in places if place[0] == "market1501"]
     return [
         Claim(
             "C1", "CTSL-MKT is better than DML, RKD, Tf-KD and independent training on all four data sets",
@@ -175,7 +174,7 @@ def judge(evidence: Mapping[str, Records]) -> list[Claim]:
         ),
         Claim(
             "C4", "It converges faster than DML and RKD",
-            [_sooner(evidence, place, other) for place in places for other in ("dml", "rkd")],
+            convergence(evidence),
         ),
         Claim(
             "C5", "The gain is clear for small networks and for mixed pairs",
@@ -186,18 +185,37 @@ def judge(evidence: Mapping[str, Records]) -> list[Claim]:
             "C6", "On Market-1501 CTSL-MKT has a higher mAP than DML, RKD and Tf-KD",
             over("ctsl_mkt", ("dml", "rkd", "tfkd"), searched),
         ),
+        Claim(
+            "E1", "Our question: it is better than independent training of as many epochs as its two stages",
+            over("ctsl_mkt", (LONGER,), places),
+        ),
     ]  # fmt: skip
+
+
+def _places(evidence: Mapping[str, Records]) -> list[Place]:
+    """Every data set of the claims with each of its pairs, or with none where there are no records."""
+    pairs = {name: sorted({pair for pair, _ in records}) for name, records in evidence.items()}
+    return [(dataset, pair) for dataset in DATASETS for pair in pairs.get(dataset) or [()]]
 
 
 def _place(dataset: str, pair: tuple[str, ...]) -> str:
     return f"{dataset}, {pair_name(pair)}" if pair else dataset
 
 
-def _sooner(evidence: Mapping[str, Records], place: Place, other: str) -> Comparison:
-    """How many epochs later another method has the accuracy of independent training at half time, same seed."""
+def convergence(evidence: Mapping[str, Records], share: float = 0.5) -> list[Comparison]:
+    """C4: how many epochs later than CTSL-MKT do DML and RKD reach a goal?
+
+    The goal is what independent training with the same seed reaches after this share of its epochs. An accuracy
+    before the first evaluation is not known: a goal that lies there is not used.
+    """
+    return [_sooner(evidence, place, other, share) for place in _places(evidence) for other in ("dml", "rkd")]
+
+
+def _sooner(evidence: Mapping[str, Records], place: Place, other: str, share: float) -> Comparison:
     dataset, pair = place
     groups = [evidence.get(dataset, {}).get((pair, method), []) for method in (other, "ctsl_mkt", "independent")]
-    goal = {record.spec.seed: at_half_time(record) for record in groups[2]}
+    seen = [record for record in groups[2] if record.history.evaluated[0] < share * record.spec.recipe.epochs]
+    goal = {record.spec.seed: accuracy_after(record, share) for record in seen}
     theirs, ours = (
         {r.spec.seed: epochs_to_reach(r, goal[r.spec.seed]) for r in group if r.spec.seed in goal}
         for group in groups[:2]

@@ -8,7 +8,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from ctsl_lib.claims import DATASETS, claims_table, judge
+from ctsl_lib.claims import DATASETS, NOT_TESTED, claims_table, judge
 from ctsl_lib.conclusions import in_words
 from ctsl_lib.costs import cost
 from ctsl_lib.data import RetrievalSplit
@@ -115,11 +115,14 @@ def claims(
     profile: Profile = "small",
     dataset: Annotated[list[str] | None, typer.Option(help="Data sets to look at; default all four.")] = None,
     parameter: Parameter = None,
+    every: Annotated[bool, typer.Option("--all", help="List comparisons that are not tested, too.")] = False,
 ) -> None:
-    """Judge the paper's claims by the records that are there: every comparison, then each claim in words."""
+    """Judge the paper's claims by the records that are there: the comparisons, then each claim in words."""
     found = judge({name: plan_of(name, profile, parameter).records() for name in dataset or list(DATASETS)})
+    table = claims_table(found)
+    shown = table if every else table[table["verdict"] != NOT_TESTED]
     with pd.option_context("display.width", 200, "display.max_colwidth", 90):
-        typer.echo(claims_table(found).to_string(index=False))
+        typer.echo(shown.to_string(index=False) if len(shown) else "no comparison is tested")
     typer.echo("\n" + "\n\n".join(in_words(claim).replace("**", "") for claim in found))
 
 

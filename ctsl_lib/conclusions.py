@@ -1,6 +1,7 @@
 """The verdicts on the paper's claims in plain words, and what it would take to decide what is open."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,12 +42,23 @@ def in_words(claim: Claim) -> str:
     elif supported:
         closest = min(supported, key=lambda found: found.effect.low)
         said.append(f"Supported in {_count(supported)}; closest to zero: {_shown(closest)}.")
-    said += [f"Contradicted: {_shown(found)}." for found in claim.having(CONTRADICTED)]
+    m = len(claim.comparisons) - len(untested)
+    against = "Contradicted"
+    if claim.verdict != CONTRADICTED:
+        against = f"Below zero, but not at the level corrected for {m} comparisons"
+    said += [f"{against}: {_shown(found)}." for found in claim.having(CONTRADICTED)]
     said += [f"Undecided: {_shown(found)}; {_takes(found)}." for found in claim.having(UNDECIDED)]
     if untested:
-        places = "; ".join(dict.fromkeys(found.where for found in untested))
-        said.append(f"Not tested in {_count(untested)}: {places}.")
+        said.append(f"Not tested: {_by_place(untested, claim.comparisons)}.")
     return " ".join(said)
+
+
+def _by_place(some: Sequence[Comparison], every: Sequence[Comparison]) -> str:
+    counts, totals = (Counter(found.where for found in group) for group in (some, every))
+    shares = {
+        where: f"{n} of {totals[where]}" if n < totals[where] else f"all {n}" for where, n in counts.items()
+    }
+    return "; ".join(f"{where} ({share})" for where, share in shares.items())
 
 
 def _count(found: Sequence[Comparison]) -> str:
@@ -61,7 +73,7 @@ def _shown(found: Comparison) -> str:
 def _takes(found: Comparison) -> str:
     if found.tied:
         return "all seeds gave the same, which says nothing about how many would decide it"
-    needed = seeds_to_decide(found.differences)
+    needed, side = seeds_to_decide(found.differences), " against the claim" if found.effect.mean < 0 else ""
     if needed is None:
         return f"not even {MOST_SEEDS:,} seeds would decide it if the true effect and spread are as seen"
-    return f"about {needed} seeds in all would decide it four times in five if effect and spread are as seen"
+    return f"about {needed} new seeds would decide it{side} four times in five if effect and spread are as seen"

@@ -24,10 +24,11 @@ class Cost(NamedTuple):
 
 
 def seconds_of(spec: Spec, records: Iterable[Record], device: str) -> float | None:
-    """The median time of like runs on this device, scaled to the epochs; None where there is none.
+    """The median time of like runs on this kind of device, scaled to the epochs; None where there is none.
 
-    Alike are runs of the same networks on the same data in the same batches and precision that have frozen copies
-    if and only if this one has.
+    Alike are runs of the same networks on the same data in the same batches, precision and order of updates, both
+    compiled or not, with frozen copies of the same networks or without. Mutual terms do not count: they cost
+    little beside the networks. Rough, since other work and other models of the device are in the times.
     """
     times = [
         record.provenance.wall_time / record.spec.recipe.epochs
@@ -45,5 +46,6 @@ def cost(specs: Iterable[Spec], records: Sequence[Record], device: str) -> Cost:
 
 
 def _traits(spec: Spec) -> tuple[object, ...]:
-    recipe = spec.recipe
-    return spec.data, spec.peers, spec.objective.needs_frozen, recipe.batch_size, recipe.precision
+    recipe, own = spec.recipe, spec.objective
+    frozen = own.needs_frozen, own.teacher
+    return spec.data, spec.peers, *frozen, own.update, recipe.batch_size, recipe.precision, recipe.compile

@@ -18,10 +18,10 @@ from ctsl_lib import ROOT
 from ctsl_lib.experiments import Record
 from ctsl_lib.tables import Interval, mean_interval, pivot
 
-# Okabe and Ito's palette, https://jfly.uni-koeln.de/color/
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
+# Okabe and Ito's palette, https://jfly.uni-koeln.de/color/, without yellow; grey; wine of Paul Tol's "muted".
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F", "#882255")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p")
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)), (0, (5, 1, 1, 1, 1, 1)))
 LABELS = {
     "independent": "independent",
     "dml": "DML",
@@ -29,6 +29,7 @@ LABELS = {
     "tfkd": "Tf-KD",
     "ctsl_mkt": "CTSL-MKT",
     "none": "labels only",
+    "independent_2x": "independent, 2× epochs",
 }
 """How methods and ablations are written in figures and tables for readers."""
 

@@ -21,11 +21,11 @@ def pair_name(pair: tuple[str, ...]) -> str:
 
 
 def measurements(plan: Plan, store: Store | None = None) -> pd.DataFrame:
-    """A row for each record and peer: pair, method, seed, peer, network, last, best, parameters, seconds.
+    """A row for each record and peer: pair, method, seed, peer, network, last, best, parameters, epochs, seconds.
 
     `last` and `best` are top-1 (for retrieval mAP) in percent after the last epoch and after the best one *on the
     test images*, which nobody can know in advance: best is given only to compare with papers that report it.
-    `seconds` is the time of the whole run, its share of stage 1 included. Retrieval adds columns of CMC ranks.
+    `epochs` and `seconds` are of the whole run, stage 1 included. Retrieval adds columns of CMC ranks.
     """
     store = store if store is not None else Store()
     rows = [
@@ -38,6 +38,7 @@ def measurements(plan: Plan, store: Store | None = None) -> pd.DataFrame:
             "last": record.metrics[record.spec.data.metric][peer],
             "best": max(record.history.accuracy[peer]),
             "parameters": record.parameters[peer],
+            "epochs": record.spec.recipe.epochs * (2 if record.spec.objective.needs_frozen else 1),
             "seconds": record.provenance.wall_time + _stage1_seconds(record, store),
             "key": record.spec.key,
         }
@@ -46,7 +47,8 @@ def measurements(plan: Plan, store: Store | None = None) -> pd.DataFrame:
         for record in records
         for peer, network in enumerate(pair)
     ]
-    columns = ["pair", "method", "seed", "peer", "network", "last", "best", "parameters", "seconds", "key"]
+    columns = ["pair", "method", "seed", "peer", "network", "last", "best", "parameters"]
+    columns += ["epochs", "seconds", "key"]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
 
 
@@ -61,8 +63,7 @@ def paper_table(frame: pd.DataFrame, plan: Plan, baseline: str = "independent") 
     """From `measurements`: numbers by pair, peer, network and method; empty where the plan has no record yet.
 
     Columns: n, last, low, high, difference, difference_low, difference_high (paired, same seeds and same peer),
-    best, parameters, cost (time relative to the baseline, the same seeds); for retrieval rank1, rank1_low,
-    rank1_high as well.
+    best, parameters, epochs (of training, stage 1 included); for retrieval rank1, rank1_low, rank1_high as well.
     """
     rows = []
     for pair in plan.pairs:
@@ -83,16 +84,15 @@ def _cells(by_method: dict[str, pd.DataFrame], method: str, baseline: str) -> di
     cells = {
         "n": last.n, "last": last.mean, "low": last.low, "high": last.high,
         "best": found["best"].mean(), "parameters": found["parameters"].iloc[0],
+        "epochs": found["epochs"].iloc[0],
     }  # fmt: skip
     if "rank1" in found:
         first = mean_interval(found["rank1"].to_numpy())
         cells |= {"rank1": first.mean, "rank1_low": first.low, "rank1_high": first.high}
     other = by_method.get(baseline)
-    if other is not None:
+    if other is not None and method != baseline:
         seeds = found.index.intersection(other.index)
         if len(seeds):
-            cells["cost"] = found["seconds"][seeds].sum() / other["seconds"][seeds].sum()
-        if len(seeds) and method != baseline:
             difference = mean_interval((found["last"][seeds] - other["last"][seeds]).to_numpy())
             cells |= {
                 "difference": difference.mean,
@@ -116,7 +116,7 @@ def readable_table(
         shown["rank-1 (%)"] = [_interval(row, "rank1", "rank1_low", "rank1_high") for row in rows]
     shown["best epoch (%)"] = [_number(row["best"], "{:.2f}") for row in rows]
     shown["parameters"] = [_number(row["parameters"], "{:,.0f}") for row in rows]
-    shown["cost"] = [_number(row["cost"], "{:.2f}×") for row in rows]
+    shown["epochs"] = [_number(row["epochs"], "{:.0f}") for row in rows]
     shown["seeds"] = [int(row["n"]) for row in rows]
     if published is not None:
         shown["paper (%)"] = [_published(published, network, method) for _, _, network, method in table.index]
@@ -126,7 +126,7 @@ def readable_table(
 
 
 _NUMBERS = [
-    "n", "last", "low", "high", "difference", "difference_low", "difference_high", "best", "parameters", "cost",
+    "n", "last", "low", "high", "difference", "difference_low", "difference_high", "best", "parameters", "epochs",
     "rank1", "rank1_low", "rank1_high",
 ]  # fmt: skip
 

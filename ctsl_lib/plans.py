@@ -16,6 +16,9 @@ from ctsl_lib.retrieval import Metric
 DATA_FIELDS = ("n_train", "n_validation", "label_noise", "identities", "height", "width", "distance")
 """Fields of a plan that belong to the data set; each has those that its class has (see `datasets`)."""
 
+LONGER = "independent_2x"
+"""Independent training for twice the epochs: as many as self-learning takes, its first stage included."""
+
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
     """The runs of a table; the fields are the parameters of the table notebooks and of the profiles."""
@@ -25,7 +28,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     pairs: tuple[tuple[str, ...], ...] = Field(min_length=1)
     """Networks that learn together, by name."""
     methods: tuple[str, ...] = ("independent", "dml", "rkd", "tfkd", "ctsl_mkt")
-    """Methods, ablation rows such as "MLI+MLR", or the baselines "kd" and "label_smoothing"."""
+    """Methods, ablation rows such as "MLI+MLR", or the baselines "independent_2x", "kd" and "label_smoothing"."""
     seeds: int = Field(default=3, ge=1)
     """Number of seeds: 0, 1, ..."""
     weights: dict[str, float]
@@ -68,15 +71,17 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     def objectives(self) -> dict[str, Objective]:
         """Each method of the plan as a row of weights."""
         full = Objective.model_validate(self.weights)
-        known = methods(full) | factorial(full) | baselines(self.teacher)
+        known = methods(full) | {LONGER: Objective()} | factorial(full) | baselines(self.teacher)
         unknown = [name for name in self.methods if name not in known]
         if unknown:
             raise ValueError(f"methods must be among {', '.join(known)}; got {', '.join(unknown)}")
         return {name: known[name] for name in self.methods}
 
-    def base(self, pair: tuple[str, ...]) -> Spec:
-        """What all runs of this pair share; the objective and the seed are still the defaults."""
+    def base(self, pair: tuple[str, ...], method: str = "independent") -> Spec:
+        """What the runs of this pair share; the objective and the seed are still the defaults."""
         recipe = {name: getattr(self, name) for name in Recipe.model_fields if name in type(self).model_fields}
+        if method == LONGER:
+            recipe["epochs"] *= 2
         return Spec(data=self.data, peers=pair, recipe=Recipe.model_validate(recipe), initial=self.initial)
 
     @property
@@ -98,7 +103,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         """(pair, method) -> its runs, one for each seed."""
         return {
             (pair, method): [
-                self.base(pair).model_copy(update={"objective": objective, "seed": seed})
+                self.base(pair, method).model_copy(update={"objective": objective, "seed": seed})
                 for seed in range(self.seeds)
             ]
             for pair in self.pairs

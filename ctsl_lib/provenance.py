@@ -18,6 +18,8 @@ class Provenance(BaseModel, frozen=True):
     """Where and with what a record was made."""
 
     device: str
+    cpu: str = ""
+    """Model and vector instructions, on which the last digits of sums depend; empty in older records."""
     commit: str
     versions: dict[str, str]
     threads: int
@@ -39,10 +41,21 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
 
 
+@cache
+def cpu_name() -> str:
+    """The CPU's model, where the system tells it, and the vector instructions that PyTorch uses on it."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.processor() or platform.machine()
+    return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
+
+
 def provenance(device: torch.device, wall_time: float) -> Provenance:
     """Where and with what this process works."""
     return Provenance(
         device=device_name(device),
+        cpu=cpu_name(),
         commit=current_commit(),
         versions={
             "ctsl": __version__,

@@ -12,8 +12,9 @@ from ctsl_lib.claims import (
     UNDECIDED,
     Claim,
     Comparison,
-    at_half_time,
+    accuracy_after,
     claims_table,
+    convergence,
     epochs_to_reach,
     judge,
     verdicts,
@@ -45,7 +46,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Record:
     return run(spec, Store(tmp_path_factory.mktemp("template")))
 
 
-ROWS = ("independent", "dml", "rkd", "tfkd", "MLI+MLR", "MLI+SLI", "MLR+SLI", "ctsl_mkt")
+ROWS = ("independent", "dml", "rkd", "tfkd", "MLI+MLR", "MLI+SLI", "MLR+SLI", "ctsl_mkt", "independent_2x")
 
 
 def evidence(
@@ -59,7 +60,7 @@ def evidence(
     draw = np.random.default_rng(0)
     return {
         (pair, name): [
-            record_of(template, s, [10.0, 50 + 10 * s + gains.get(name, 0) + noise * draw.normal()], pair)
+            record_of(template, s, [5.0, 10.0, 50 + 10 * s + gains.get(name, 0) + noise * draw.normal()], pair)
             for s in range(seeds)
         ]
         for name in ROWS
@@ -78,6 +79,7 @@ def test_verdicts_on_a_clear_gain(template: Record) -> None:
     assert set(here["C1"]) == {SUPPORTED} and len(here["C1"]) == 4 and len(here["C2"]) == 7
     assert set(here["C2"]) == set(here["C3"]) == set(here["C5"]) == {SUPPORTED}
     assert found["C1"].verdict == UNDECIDED  # three of the four data sets have no records
+    assert set(here["E1"]) == {SUPPORTED} and len(here["E1"]) == 1
     assert found["C5"].verdict == SUPPORTED and found["C6"].verdict == NOT_TESTED
 
 
@@ -109,7 +111,7 @@ def test_two_seeds_and_no_spread() -> None:
 def test_noise_and_single_seeds_decide_nothing(template: Record) -> None:
     noisy = judge({"cifar100": evidence(template, {"ctsl_mkt": 0.1}, noise=3)})
     here = [c.verdict for claim in noisy for c in claim.comparisons if c.where.startswith("cifar100")]
-    assert set(here) == {UNDECIDED} and len(here) == 4 + 7 + 2 + 2 + 1
+    assert set(here) == {UNDECIDED} and len(here) == 4 + 7 + 2 + 2 + 1 + 1
     single = judge({"cifar100": evidence(template, {"ctsl_mkt": 5}, seeds=1)})
     assert {c.verdict for claim in single for c in claim.comparisons} == {NOT_TESTED}
 
@@ -118,7 +120,7 @@ def test_noise_and_single_seeds_decide_nothing(template: Record) -> None:
 def test_without_records_nothing_is_tested(nothing: dict) -> None:
     claims = judge(nothing)
     assert {claim.verdict for claim in claims} == {NOT_TESTED}
-    assert [len(claim.comparisons) for claim in claims] == [16, 28, 8, 8, 3, 3]
+    assert [len(claim.comparisons) for claim in claims] == [16, 28, 8, 8, 3, 3, 4]
     assert set(claims_table(claims)["verdict"]) == {NOT_TESTED}
 
 
@@ -139,7 +141,7 @@ def test_claim_c5_looks_at_the_small_network_of_a_mixed_pair(template: Record) -
         large, small = record.metrics["top1"]
         record.metrics["top1"][:] = [large + 9, small - 3]  # the large network's gain hides the small one's loss
     found = {c.what: c for c in judged(records)["C5"].comparisons}
-    assert found["CTSL-MKT over independent, shufflenetv2 alone"].verdict == CONTRADICTED
+    assert found["CTSL-MKT over independent, peer shufflenetv2"].verdict == CONTRADICTED
     assert found["CTSL-MKT over independent"].verdict == SUPPORTED
 
 
@@ -155,7 +157,14 @@ def test_claim_c4_counts_epochs_to_what_independent_training_has_at_half_time(te
     dml, rkd = (c for c in judged(records)["C4"].comparisons if c.differences)
     assert dml.what == "epochs that DML needs more" and dml.effect.mean == pytest.approx(3 - 1)
     assert rkd.effect.mean == pytest.approx(5 - 1)  # never: one more than all epochs
-    assert at_half_time(records[pair, "independent"][0]) == 20
+    assert accuracy_after(records[pair, "independent"][0], 0.5) == 20
+    dml, _ = (c for c in convergence({"cifar100": records}, share=0.75) if c.differences)  # the goal: 30
+    assert dml.effect.mean == pytest.approx(3 + 1 / 3 - 2)
+    for record in records[pair, "independent"]:  # as if looked at only from half time on
+        record.history.evaluated[:] = [2, 3, 4]
+        record.history.accuracy[:] = [[20, 30, 40]] * 2
+    assert judged(records)["C4"].verdict == NOT_TESTED
+    assert any(c.differences for c in convergence({"cifar100": records}, share=0.6))
 
 
 def test_seeds_to_decide_reach_the_power_asked_for() -> None:
@@ -181,13 +190,20 @@ def test_a_claim_in_words() -> None:
     said = in_words(Claim("C9", "A is best", comparisons))
     assert said == (
         "**C9** A is best: **undecided**. Supported in 2 comparisons; closest to zero: here, A over B +2.00 "
-        "(+1.75 to +2.25, 3 seeds). Undecided: here, A over D +2.00 (-0.48 to +4.48, 3 seeds); about 5 seeds "
-        "in all would decide it four times in five if effect and spread are as seen. "
-        "Not tested in 2 comparisons: there."
+        "(+1.75 to +2.25, 3 seeds). Undecided: here, A over D +2.00 (-0.48 to +4.48, 3 seeds); about 5 new seeds "
+        "would decide it four times in five if effect and spread are as seen. "
+        "Not tested: there (all 2)."
     )
     against = Comparison("here", "A over E", (-1.9, -2, -2.1))
     said = in_words(Claim("C9", "A is best", [*comparisons, against]))
     assert "**contradicted**" in said and "Contradicted: here, A over E -2.00 (-2.25 to -1.75, 3 seeds)." in said
+    m = [Comparison("there", "A over B", (1.0, -1.0, 0.3))] * 5
+    said = in_words(Claim("C9", "", [Comparison("here", "A over B", (-1.0, -1.4, -0.9)), *m]))
+    assert "Below zero, but not at the level corrected for 6 comparisons: here, A over B -1.10" in said
+    said = in_words(
+        Claim("C9", "", [Comparison("here", "A over B", (-1, -2, -3)), Comparison("here", "A over C", ())])
+    )
+    assert "seeds would decide it against the claim" in said and "Not tested: here (1 of 2)." in said
     flat = in_words(Claim("C9", "", [Comparison("here", "A over B", (0, 0))]))
     assert "all seeds gave the same" in flat
 

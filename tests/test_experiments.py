@@ -104,6 +104,7 @@ def test_run_stores_a_record_once(store: Store) -> None:
     assert first.spec.key in path.name and json.loads(path.read_text())["spec"]["seed"] == 0
     assert first.parameters == [24058, 24058] and set(first.metrics) == {"top1", "top5", "ece", "agreement"}
     assert first.provenance.versions["torch"] == torch.__version__ and first.provenance.wall_time > 0
+    assert first.provenance.cpu.endswith(torch.backends.cpu.get_cpu_capability())
     assert not store.weights_path(first.spec).exists()
     assert [record.spec for record in store] == [first.spec]
 

@@ -20,13 +20,13 @@ from ctsl_lib.papertables import (
     readable_table,
     state_of,
 )
-from ctsl_lib.plans import Plan, plan_from
+from ctsl_lib.plans import LONGER, Plan, plan_from
 from ctsl_lib.recipes import learning_rate_factor
 from ctsl_lib.zoo import IMAGENET
 
 VALUES = {
     "pairs": [["tiny_cnn", "tiny_resnet"]],
-    "methods": ["independent", "dml", "tfkd", "label_smoothing", "kd"],
+    "methods": ["independent", "independent_2x", "dml", "tfkd", "label_smoothing", "kd"],
     "teacher": "tiny_cnn",
     "seeds": 2,
     "weights": {"response": 1, "distance": 2.5, "angle": 5, "self": 1, "temperature": 2},
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
 def test_table_holds_means_of_the_records(trained: tuple[Plan, Store]) -> None:
     plan, store = trained
     frame = measurements(plan, store)
-    assert len(frame) == 5 * 2 * 2
+    assert len(frame) == 6 * 2 * 2
     table = paper_table(frame, plan)
     assert list(table.index.get_level_values("method")) == list(plan.methods) * 2
     records = plan.records(store)[plan.pairs[0], "dml"]
@@ -61,8 +61,18 @@ def test_table_holds_means_of_the_records(trained: tuple[Plan, Store]) -> None:
     assert row["last"] == pytest.approx(np.mean(last)) and row["n"] == 2
     assert row["difference"] == pytest.approx(np.mean(last) - np.mean([r.metrics["top1"][1] for r in baseline]))
     assert row["best"] >= row["last"] and row["parameters"] == 36_594
-    cost = table["cost"].xs("independent", level="method")
-    assert cost.tolist() == [1, 1] and table.loc[("tiny_cnn + tiny_resnet", 1, "tiny_cnn", "tfkd")]["cost"] > 1
+    trained_for = table["epochs"].groupby("method").unique()
+    assert {name: list(epochs) for name, epochs in trained_for.items()} == {
+        "independent": [2], "independent_2x": [4], "dml": [2], "tfkd": [4], "label_smoothing": [2], "kd": [4],
+    }  # fmt: skip
+
+
+def test_longer_training_is_independent_training_of_twice_the_epochs() -> None:
+    plan = plan_from(VALUES, "digits")
+    specs = plan.specs()
+    plain, longer = (specs[plan.pairs[0], name][1] for name in ("independent", LONGER))
+    assert longer.recipe.epochs == 2 * plain.recipe.epochs and longer.key != plain.key
+    assert longer.model_copy(update={"recipe": plain.recipe}) == plain
 
 
 def test_a_plan_goes_pair_by_pair_and_seed_by_seed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
