@@ -84,7 +84,7 @@ def test_run_prints_metrics_and_where_the_record_is(ctsl, tmp_path: Path) -> Non
         (("run", "--method", "dml", "--set", "epochs=many"), "epochs"),
         (("table",), "run `ctsl reproduce` first"),
         (("notebooks", "77"), "NUMBER must be among 00"),
-        (("notebooks", "--profile", "huge"), "profile must be one of paper, quick, small; got"),
+        (("notebooks", "--profile", "huge"), "profile must be one of paper, quick, short, small; got"),
         (("notebooks", "00", "-p", "colour=blue"), "has no parameter 'colour'"),
         (("notebooks", "00", "-p", "epochs=0"), "epochs must be int in 00_start_here.ipynb, got 0"),
         (("data", "mnist"), "data must be one of cifar10, cifar100"),
@@ -121,10 +121,14 @@ def test_train_status_and_claims_of_a_table(ctsl, tmp_path: Path) -> None:
         "cifar10", "cifar100", "tiny_imagenet", "market1501"
     ]  # fmt: skip
     status, judged, _ = ctsl("claims")
-    assert status == 0 and "Not tested in 3 comparisons: market1501" in judged
-    assert [line.split(":")[1] for line in judged.splitlines()[-11::2]] == [
-        f" not tested. Not tested in {n} comparisons" for n in (28, 49, 14, 14, 7, 3)
-    ]
+    assert status == 0 and "Not tested: market1501, tiny_reid + tiny_reid (all 3)." in judged
+    assert judged.startswith("no comparison is tested\n")
+    said = judged.splitlines()[2::2]
+    assert [line[:2] for line in said] == ["C1", "C2", "C3", "C4", "C5", "C6", "E1"]
+    assert all(": not tested. Not tested: " in line for line in said)
+    _, every, _ = ctsl("claims", "--all")
+    rows = [line for line in every.splitlines() if line.endswith("not tested")]
+    assert len(rows) == 10 * (4 + 7 + 2 + 2 + 1 + 1) + 3  # three data sets of three pairs and one of one; C6
 
 
 def test_market_1501_is_described_and_trained(ctsl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
