@@ -186,7 +186,7 @@ def judge(evidence: Mapping[str, Records]) -> list[Claim]:
             over("ctsl_mkt", ("dml", "rkd", "tfkd"), searched),
         ),
         Claim(
-            "E1", "Our question: it is better than independent training of as many epochs as its two stages",
+            "E1", "Our question: CTSL-MKT is better than independent training of as many epochs in all",
             over("ctsl_mkt", (LONGER,), places),
         ),
     ]  # fmt: skip
