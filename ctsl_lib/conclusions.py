@@ -49,16 +49,23 @@ def in_words(claim: Claim) -> str:
     said += [f"{against}: {_shown(found)}." for found in claim.having(CONTRADICTED)]
     said += [f"Undecided: {_shown(found)}; {_takes(found)}." for found in claim.having(UNDECIDED)]
     if untested:
-        said.append(f"Not tested: {_by_place(untested, claim.comparisons)}.")
+        said.append(f"Not tested: {_untested(claim.comparisons)}.")
     return " ".join(said)
 
 
-def _by_place(some: Sequence[Comparison], every: Sequence[Comparison]) -> str:
-    counts, totals = (Counter(found.where for found in group) for group in (some, every))
-    shares = {
-        where: f"{n} of {totals[where]}" if n < totals[where] else f"all {n}" for where, n in counts.items()
-    }
-    return "; ".join(f"{where} ({share})" for where, share in shares.items())
+def _untested(comparisons: Sequence[Comparison]) -> str:
+    """Where something is not tested, and how much; a data set by its name alone if nothing of it is."""
+
+    def dataset(found: Comparison) -> str:
+        return found.where.partition(", ")[0]
+
+    begun = {dataset(found) for found in comparisons if found.verdict != NOT_TESTED}
+    named = [(found.where if dataset(found) in begun else dataset(found), found) for found in comparisons]
+    every = Counter(name for name, _ in named)
+    missing = Counter(name for name, found in named if found.verdict == NOT_TESTED)
+    return "; ".join(
+        f"{name} ({'all' if n == every[name] else f'{n} of {every[name]}'})" for name, n in missing.items()
+    )
 
 
 def _count(found: Sequence[Comparison]) -> str:

@@ -192,7 +192,7 @@ def test_a_claim_in_words() -> None:
         "**C9** A is best: **undecided**. Supported in 2 comparisons; closest to zero: here, A over B +2.00 "
         "(+1.75 to +2.25, 3 seeds). Undecided: here, A over D +2.00 (-0.48 to +4.48, 3 seeds); about 5 new seeds "
         "would decide it four times in five if effect and spread are as seen. "
-        "Not tested: there (all 2)."
+        "Not tested: there (all)."
     )
     against = Comparison("here", "A over E", (-1.9, -2, -2.1))
     said = in_words(Claim("C9", "A is best", [*comparisons, against]))
@@ -204,6 +204,9 @@ def test_a_claim_in_words() -> None:
         Claim("C9", "", [Comparison("here", "A over B", (-1, -2, -3)), Comparison("here", "A over C", ())])
     )
     assert "seeds would decide it against the claim" in said and "Not tested: here (1 of 2)." in said
+    places = [Comparison(f"{where}, pair", what, ()) for where in ("one", "two") for what in "AB"]
+    said = in_words(Claim("C9", "", [*places, Comparison("two, other", "A", (1, 2))]))
+    assert said.endswith("Not tested: one (all); two, pair (all).")
     flat = in_words(Claim("C9", "", [Comparison("here", "A over B", (0, 0))]))
     assert "all seeds gave the same" in flat
 
