@@ -1,4 +1,4 @@
-"""The paper's claims C1 to C6, and our question E1, judged by records: effect, interval, verdict, never typed in.
+"""The paper's claims C1 to C6 and our questions E1 and E2 judged by records: effect, interval, verdict.
 
 A comparison is a paired difference over seeds (peers averaged). It is *supported* where its 95 % interval lies
 above zero, *contradicted* where it lies below, *undecided* where it holds zero or where all seeds gave the same,
@@ -19,7 +19,7 @@ import pandas as pd
 from ctsl_lib.experiments import Record
 from ctsl_lib.figures import label
 from ctsl_lib.papertables import pair_name
-from ctsl_lib.plans import LONGER
+from ctsl_lib.plans import LONGER, WARM
 from ctsl_lib.tables import Interval, mean_interval
 
 Records = Mapping[tuple[tuple[str, ...], str], Sequence[Record]]
@@ -188,6 +188,10 @@ def judge(evidence: Mapping[str, Records]) -> list[Claim]:
         Claim(
             "E1", "Our question: CTSL-MKT is better than independent training of as many epochs in all",
             over("ctsl_mkt", (LONGER,), places),
+        ),
+        Claim(
+            "E2", "The same for peers that start from the first stage's weights",
+            over(WARM, (LONGER,), places),
         ),
     ]  # fmt: skip
 

@@ -18,10 +18,15 @@ from ctsl_lib import ROOT
 from ctsl_lib.experiments import Record
 from ctsl_lib.tables import Interval, mean_interval, pivot
 
-# Okabe and Ito's palette, https://jfly.uni-koeln.de/color/, without yellow; grey; wine of Paul Tol's "muted".
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F", "#882255")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p")
-LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)), (0, (5, 1, 1, 1, 1, 1)))
+# Okabe and Ito's palette, https://jfly.uni-koeln.de/color/, without yellow; grey; two of Paul Tol's "muted".
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F", "#882255", "#332288"
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "h")
+LINES = (
+    "-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)),
+    (0, (5, 1, 1, 1, 1, 1)), (0, (2, 2)),
+)  # fmt: skip
 LABELS = {
     "independent": "independent",
     "dml": "DML",
@@ -30,6 +35,7 @@ LABELS = {
     "ctsl_mkt": "CTSL-MKT",
     "none": "labels only",
     "independent_2x": "independent, 2× epochs",
+    "ctsl_mkt_warm": "CTSL-MKT, warm start",
 }
 """How methods and ablations are written in figures and tables for readers."""
 

@@ -18,6 +18,8 @@ DATA_FIELDS = ("n_train", "n_validation", "label_noise", "identities", "height",
 
 LONGER = "independent_2x"
 """Independent training for twice the epochs: as many as self-learning takes, its first stage included."""
+WARM = "ctsl_mkt_warm"
+"""The full method with peers that start from the first stage's weights; the paper leaves open whether they do."""
 
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
@@ -28,7 +30,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     pairs: tuple[tuple[str, ...], ...] = Field(min_length=1)
     """Networks that learn together, by name."""
     methods: tuple[str, ...] = ("independent", "dml", "rkd", "tfkd", "ctsl_mkt")
-    """Methods, ablation rows such as "MLI+MLR", or the baselines "independent_2x", "kd" and "label_smoothing"."""
+    """Methods, ablation rows such as "MLI+MLR", `LONGER`, `WARM`, or the baselines "kd" and "label_smoothing"."""
     seeds: int = Field(default=3, ge=1)
     """Number of seeds: 0, 1, ..."""
     weights: dict[str, float]
@@ -71,7 +73,9 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     def objectives(self) -> dict[str, Objective]:
         """Each method of the plan as a row of weights."""
         full = Objective.model_validate(self.weights)
-        known = methods(full) | {LONGER: Objective()} | factorial(full) | baselines(self.teacher)
+        warm = Objective.model_validate(self.weights | {"start": "pretrained"})
+        variants = {LONGER: Objective(), WARM: warm}
+        known = methods(full) | variants | factorial(full) | baselines(self.teacher)
         unknown = [name for name in self.methods if name not in known]
         if unknown:
             raise ValueError(f"methods must be among {', '.join(known)}; got {', '.join(unknown)}")

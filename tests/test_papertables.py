@@ -20,7 +20,7 @@ from ctsl_lib.papertables import (
     readable_table,
     state_of,
 )
-from ctsl_lib.plans import LONGER, Plan, plan_from
+from ctsl_lib.plans import LONGER, WARM, Plan, plan_from
 from ctsl_lib.recipes import learning_rate_factor
 from ctsl_lib.zoo import IMAGENET
 
@@ -73,6 +73,14 @@ def test_longer_training_is_independent_training_of_twice_the_epochs() -> None:
     plain, longer = (specs[plan.pairs[0], name][1] for name in ("independent", LONGER))
     assert longer.recipe.epochs == 2 * plain.recipe.epochs and longer.key != plain.key
     assert longer.model_copy(update={"recipe": plain.recipe}) == plain
+
+
+def test_a_warm_start_is_the_full_method_from_the_first_stage() -> None:
+    plan = plan_from(VALUES | {"methods": ["ctsl_mkt", WARM]}, "digits")
+    specs = plan.specs()
+    full, warm = (specs[plan.pairs[0], name][1] for name in ("ctsl_mkt", WARM))
+    assert warm.objective.start == "pretrained" and warm.stage1() == full.stage1()
+    assert warm.model_copy(update={"objective": full.objective}) == full
 
 
 def test_a_plan_goes_pair_by_pair_and_seed_by_seed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
