@@ -145,7 +145,8 @@ def comparison(frame: pd.DataFrame, baseline: str = "independent", metric: str =
                 _interval(right, (values[name] - values[baseline]).dropna().to_numpy(), row, position)
         right.axvline(0, color="black", linewidth=1)
         left.set(yticks=rows, yticklabels=[label(name) for name in names], xlabel=_axis(metric))
-        right.set_xlabel(f"difference to {label(baseline)} (percentage points)")
+        space = " " if len(label(baseline)) < 20 else "\n"
+        right.set_xlabel(f"difference to {label(baseline)}{space}(percentage points)")
         left.set_title("mean, 95 % interval; grey: seeds")
         right.set_title("same seeds, paired; 95 % interval")
         return figure
