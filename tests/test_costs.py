@@ -5,7 +5,7 @@ import pytest
 from ctsl_lib.costs import Cost, cost, seconds_of
 from ctsl_lib.data import Digits
 from ctsl_lib.experiments import Record, Spec, Store, run
-from ctsl_lib.objectives import METHODS
+from ctsl_lib.objectives import METHODS, Objective, baselines
 from ctsl_lib.recipes import Recipe
 
 BASE = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=2, batch_size=30))
@@ -27,6 +27,12 @@ def test_like_runs_are_scaled_to_the_epochs(store: Store) -> None:
     assert seconds_of(longer.model_copy(update={"objective": METHODS["ctsl_mkt"]}), records, "here") == 3000
     assert seconds_of(longer, records, "elsewhere") is None
     assert seconds_of(longer.model_copy(update={"peers": ("tiny_resnet",)}), records, "here") is None
+    unlike = [
+        {"objective": baselines("tiny_resnet")["kd"]},  # another frozen network
+        {"objective": Objective(response=1, update="sequential")},
+        {"recipe": longer.recipe.model_copy(update={"compile": True})},
+    ]
+    assert all(seconds_of(longer.model_copy(update=changes), records, "here") is None for changes in unlike)
     other = longer.model_copy(update={"data": Digits(n_train=61)})
     assert cost([longer, longer, other], records, "here") == Cost(pytest.approx(120), 1)
 
