@@ -13,6 +13,7 @@ import pandas as pd
 
 from ctsl_lib.experiments import Spec, Store
 from ctsl_lib.grids import layout_for, process_pool, run_grid
+from ctsl_lib.images import Images
 from ctsl_lib.objectives import Objective
 from ctsl_lib.recipes import Recipe
 from ctsl_lib.tables import mean_interval
@@ -30,6 +31,33 @@ def recipes(base: Spec) -> dict[str, Spec]:
             update={"recipe": recipe, "peers": base.peers[:1], "objective": Objective()}
         )
     return found
+
+
+def overnight_recipe(base: Spec) -> dict[str, Spec]:
+    """Candidates for learning rate and weight decay of the profile `overnight`, on one network trained alone."""
+    return {
+        f"learning_rate={rate:g} weight_decay={decay:g}": _alone(base, learning_rate=rate, weight_decay=decay)
+        for decay, rate in product((5e-4, 1e-3, 2e-3), (0.1, 0.2))
+    }
+
+
+def regimes(base: Spec) -> dict[str, Spec]:
+    """The profile's image passes spread over fewer images, each for once and for twice the epochs."""
+    assert isinstance(base.data, Images) and base.data.n_train is not None
+    passes, found = base.data.n_train * base.recipe.epochs, {}
+    for n_train in (12_500, 8_000, 5_000):
+        epochs = round(passes / n_train)
+        for times in (2, 1):
+            data = base.data.model_copy(update={"n_train": n_train})
+            spec = _alone(base, epochs=times * epochs, evaluate_every=times * epochs)
+            found[f"n_train={n_train} epochs={times}x{epochs}"] = spec.model_copy(update={"data": data})
+    return found
+
+
+def _alone(base: Spec, **changes: float) -> Spec:
+    """The first network of `base` trained on the labels alone, with these changes of the recipe."""
+    recipe = base.recipe.model_copy(update=changes)
+    return base.model_copy(update={"recipe": recipe, "peers": base.peers[:1], "objective": Objective()})
 
 
 def reid_recipe(base: Spec) -> dict[str, Spec]:
@@ -81,6 +109,8 @@ SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
     "weights": weights,
     "image_weights": image_weights,
     "reid_recipe": reid_recipe,
+    "overnight_recipe": overnight_recipe,
+    "regimes": regimes,
 }
 
 

@@ -22,7 +22,8 @@ from ctsl_lib.sources import DataError
 # Counts at 100 classes; those of ResNet-18, ResNet-34, [1, 2, 2, 1] and VGG-11 equal the usual CIFAR variants.
 PARAMETERS = {
     "resnet8": 83_892,
-    "resnet14": 6_425_508,
+    "resnet14": 181_108,
+    "resnet14_wide": 6_425_508,
     "resnet18": 11_220_132,
     "resnet20": 278_324,
     "resnet34": 21_328_292,
