@@ -128,7 +128,8 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tens
     points = _at_least_float32(embedding)
     same = labels[:, None] == labels
     with torch.no_grad():  # only which images are hardest; their distances are taken below
-        centred = points.double() - points.double().mean(dim=0)
+        scaled = points.double() / points.double().abs().amax().clamp(min=torch.finfo(torch.float64).tiny)
+        centred = scaled - scaled.mean(dim=0)
         distances = torch.cdist(centred, centred)
         farthest = distances.masked_fill(~same, -torch.inf).fill_diagonal_(-torch.inf).argmax(dim=1)
         nearest = distances.masked_fill(same, torch.inf).argmin(dim=1)
@@ -139,9 +140,11 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tens
 
 def _lengths(differences: Tensor) -> Tensor:
     """Of each row; at zero, where the square root has no slope, the gradient is 0."""
-    squares = differences.square().sum(dim=1)
-    apart = squares > 0
-    return torch.where(apart, torch.where(apart, squares, 1).sqrt(), 0)
+    peaks = differences.detach().abs().amax(dim=1)
+    apart = peaks > 0
+    peaks = torch.where(apart, peaks, 1)
+    squares = (differences / peaks[:, None]).square().sum(dim=1)  # at least 1: nothing overflows or vanishes
+    return torch.where(apart, peaks * torch.where(apart, squares, 1).sqrt(), 0)
 
 
 def _at_least_float32(values: Tensor) -> Tensor:

@@ -45,11 +45,13 @@ def cosines(embedding: Tensor) -> Tensor:
 
 
 def _differences(embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Differences f_u - f_v as (B, B, D) with index [v, u], their norms, and the mean norm.
+    """Differences f_u - f_v as (B, B, D) with index [v, u], their norms, and the mean norm, at one scale for all.
 
     Norms are 0, without a gradient, where two images coincide.
     """
     points = embedding if embedding.dtype == torch.float64 else embedding.float()
+    peak = points.detach().abs().amax()
+    points = points / torch.where(peak > 0, peak, 1)  # changes neither loss, and no square overflows or vanishes
     differences = points[None, :, :] - points[:, None, :]
     squares = differences.square().sum(dim=2)
     batch = len(squares)

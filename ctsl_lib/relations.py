@@ -95,33 +95,48 @@ def unchecked_relation_losses(
 
 
 class _Side(NamedTuple):
-    """What the losses need to know of one peer's embeddings."""
+    """What the losses need to know of one peer's embeddings, in units of their mean distance.
+
+    Both losses are the same at every scale, so all is computed at one: no square overflows or vanishes.
+    """
 
     points: Tensor
     """(B, D) float64, centred: no shift may cost digits."""
     gram: Tensor
     """(B, B) float64."""
     distances: Tensor
-    """(B, B) float64; 0 on the diagonal and where two images coincide."""
+    """(B, B) float64, psi_D; 0 on the diagonal and where two images coincide."""
     inverse: Tensor
     """(B, B) float64: 1 / distance; 0 where the distance is."""
-    mean: Tensor
-    """Mean distance of two images; 1 where all coincide."""
+    units: tuple[Tensor, Tensor]
+    """Their product is the mean distance (1 where all images coincide); apart, as it may not be a finite number."""
 
     @classmethod
     def of(cls, embedding: Tensor) -> "_Side":
         points = embedding.double()
+        peak = _positive_or_one(points.abs().amax())
+        points = points / peak
         points = points - points.mean(dim=0)
         gram = points @ points.T
-        norms = gram.diagonal()[:, None] + gram.diagonal()
-        distances = (norms - 2 * gram).clamp(min=0).sqrt().fill_diagonal_(0)
-        batch = len(points)
-        mean = distances.sum() / (batch * (batch - 1))
-        # The second bound is rounding: no twins far from all others may look like two images.
-        far = (distances > COINCIDENT * mean) & (distances > 1e-7 * norms.sqrt())
-        distances = torch.where(far, distances, 0)
-        inverse = torch.where(far, 1 / torch.where(far, distances, 1), 0)
-        return cls(points, gram, distances, inverse, torch.where(mean > 0, mean, 1))
+        distances = _distances(gram)
+        mean = _positive_or_one(distances.sum() / (len(points) * (len(points) - 1)))
+        distances = distances / mean
+        inverse = torch.where(distances > 0, 1 / distances, 0)
+        return cls(points / mean, gram / mean.square(), distances, inverse, (peak, mean))
+
+
+def _distances(gram: Tensor) -> Tensor:
+    """(B, B) distances from the Gram matrix; 0 on the diagonal and where two images coincide."""
+    norms = gram.diagonal()[:, None] + gram.diagonal()
+    distances = (norms - 2 * gram).clamp(min=0).sqrt().fill_diagonal_(0)
+    mean = distances.sum() / (len(gram) * (len(gram) - 1))
+    # The second bound is rounding: it keeps twins that lie far from all others from looking like two images.
+    apart = (distances > COINCIDENT * mean) & (distances > 1e-7 * norms.sqrt())
+    return torch.where(apart, distances, 0)
+
+
+def _positive_or_one(value: Tensor) -> Tensor:
+    return torch.where(value > 0, value, 1)
 
 
 class _RelationLosses(torch.autograd.Function):
@@ -143,6 +158,7 @@ class _RelationLosses(torch.autograd.Function):
             values[1], found = _angle_terms(sides, learners, working, body)
             matrices += found
         ctx.save_for_backward(*(sides[k].points for k in learners), *matrices)
+        ctx.units = [sides[k].units for k in learners]
         ctx.learners, ctx.terms = learners, [term for term, on in enumerate((distance, angle)) if on]
         ctx.dtypes = [embedding.dtype for embedding in embeddings]
         return values[0].to(working), values[1].to(working)
@@ -159,13 +175,15 @@ class _RelationLosses(torch.autograd.Function):
                 for position, term in enumerate(ctx.terms)
             ]
             if weighted:
-                found[3 + k] = (sum(weighted[1:], weighted[0]) @ points[i]).to(ctx.dtypes[k])
+                peak, mean = ctx.units[i]
+                slope = sum(weighted[1:], weighted[0]) @ points[i]
+                found[3 + k] = (slope / mean / peak).to(ctx.dtypes[k])
         return tuple(found)
 
 
 def _distance_terms(sides: Sequence[_Side], learners: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
     """Values (K,), and for each learner the matrix of its gradient."""
-    relative = [side.distances / side.mean for side in sides]
+    relative = [side.distances for side in sides]
     batch, peers = len(relative[0]), len(sides)
     values, slopes, signs = _huber_pairs(relative)
     share = 1 / (batch * (batch - 1) * (peers - 1))
@@ -173,7 +191,7 @@ def _distance_terms(sides: Sequence[_Side], learners: Sequence[int]) -> tuple[Te
     for k in learners:
         # psi = d / mu, and mu depends on every d: the second term is the way through mu.
         through_mean = (slopes[k] * relative[k]).sum() / (batch * (batch - 1))
-        slope = signs[k] * (slopes[k] - through_mean) / sides[k].mean * share
+        slope = signs[k] * (slopes[k] - through_mean) * share
         matrices.append(_through_squares(slope * sides[k].inverse / 2))
     return values * share, matrices
 

@@ -279,6 +279,32 @@ def test_triplet_gradient() -> None:
     assert triplet_loss(turned, labels, 1.0).item() == pytest.approx(value.item())
 
 
+@pytest.mark.parametrize(
+    ("dtype", "exponent"),
+    [(torch.float32, e) for e in (-30, -25, 19, 25, 30)] + [(torch.float64, e) for e in (-200, 200)],
+)
+def test_triplet_at_every_finite_scale(dtype: torch.dtype, exponent: int) -> None:
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2])
+    points = torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scaled = (points * 10.0**exponent).to(dtype).requires_grad_()
+    value = triplet_loss(scaled, labels, margin=0.5 * 10.0**exponent)
+    (slope,) = torch.autograd.grad(value, scaled)
+    rescaled = (scaled.detach().double() / 10.0**exponent).requires_grad_()
+    expected = triplet_loss(rescaled, labels, margin=0.5)
+    (exact,) = torch.autograd.grad(expected, rescaled)
+    assert value.item() / 10.0**exponent == pytest.approx(expected.item(), rel=1e-5)
+    assert (slope.double() - exact).norm() <= 1e-5 * exact.norm()  # a length's gradient has no unit
+
+
+def test_response_at_every_finite_scale() -> None:
+    for exponent in range(-30, 31, 5):
+        own, target = (normal(6, 4, seed=seed) * 10.0**exponent for seed in (0, 1))
+        value = response_loss(own.requires_grad_(), target)
+        (slope,) = torch.autograd.grad(value, own)
+        exact = response_loss(own.detach().double(), target.double())
+        assert value.item() == pytest.approx(exact.item(), rel=1e-4, abs=1e-6) and slope.isfinite().all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_triplet_is_finite_where_images_coincide(dtype: torch.dtype) -> None:
     for points in (torch.zeros(6, 4), torch.ones(6, 4), normal(3, 4).repeat(2, 1)):

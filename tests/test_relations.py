@@ -173,3 +173,34 @@ def test_it_can_be_differentiated_once() -> None:
     [grad] = torch.autograd.grad(relation_losses(sides).angle[0].square(), sides[0], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()
+
+
+SCALES = [(torch.float32, e) for e in (-30, -20, -19, -10, 0, 10, 18, 19, 30)]
+SCALES += [(torch.float64, e) for e in (-300, -200, 200, 300)]
+
+
+@pytest.mark.parametrize(("dtype", "exponent"), SCALES)
+@pytest.mark.parametrize("module", [losses, reference])
+@pytest.mark.parametrize("name", ["distance_loss", "angle_loss"])
+@pytest.mark.parametrize("case", ["random", "duplicates", "near-duplicates at 1e-2"])
+def test_every_finite_scale_gives_the_same(
+    module, name: str, dtype: torch.dtype, exponent: int, case: str
+) -> None:
+    scaled = (CASES[case].double() * 10.0**exponent).to(dtype)
+    other = normal(BATCH, 17, seed=5).to(dtype)
+    value, found = gradient(getattr(module, name), scaled, other)
+    expected, exact = gradient(getattr(reference, name), scaled.double() / 10.0**exponent, other.double())
+    assert value == pytest.approx(expected, rel=1e-5)
+    rough = module is reference and dtype == torch.float32 and case != "random"  # differences of float32 images
+    assert (found * 10.0**exponent - exact).norm() <= (1e-3 if rough else 1e-5) * exact.norm()
+
+
+@pytest.mark.parametrize(("dtype", "exponent"), SCALES)
+def test_the_other_side_may_have_any_scale(dtype: torch.dtype, exponent: int) -> None:
+    own, other = normal(BATCH, WIDTH), normal(BATCH, 17, seed=5).to(dtype)
+    expected, exact = gradient(lambda a, b: losses.distance_loss(a, b) + losses.angle_loss(a, b), own, other)
+    value, found = gradient(
+        lambda a, b: losses.distance_loss(a, b) + losses.angle_loss(a, b), own, other * 10.0**exponent
+    )
+    assert value == pytest.approx(expected, rel=1e-5)
+    assert (found - exact).norm() <= 1e-5 * exact.norm()
