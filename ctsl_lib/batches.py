@@ -1,14 +1,9 @@
 """What the loop is fed with: augmented batches, and the frozen copies' answers to them."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
-from torch.fx import Tracer
-from torch.fx.proxy import TraceError
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
 from ctsl_lib.augmentation import Augmentation, Erasing
 from ctsl_lib.data import Dataset
@@ -24,7 +19,7 @@ class FrozenLogits:
     def __init__(self, frozen: Sequence[Peer] | None, data: Dataset, recipe: Recipe) -> None:
         copies = list(dict.fromkeys(frozen or ()))  # one teacher of several peers answers once
         self.index = [copies.index(copy) for copy in frozen or ()]
-        self.frozen = [folded(copy) for copy in copies]
+        self.frozen = copies
         self.precision = recipe.precision
         self.all_logits: list[Tensor] | None = None
         if not recipe.augments:
@@ -46,39 +41,6 @@ class FrozenLogits:
             with autocast(images.device, self.precision):
                 answers = [copy(images).logits for copy in self.frozen]
         return [answers[i] for i in self.index]
-
-
-class _Tracer(Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
-
-
-def folded(peer: Peer) -> Peer:
-    """A copy in evaluation mode whose batch norms have become part of the convolutions before them.
-
-    It answers the same up to rounding, with one pass less over each layer's maps. A network that torch.fx cannot
-    trace, such as one that branches on its input, is copied as it is.
-    """
-    copy = deepcopy(peer).eval().requires_grad_(False)
-    try:
-        nodes = list(_Tracer().trace(copy.backbone).nodes)
-    except TraceError:
-        return copy
-    layers = dict(copy.backbone.named_modules())
-    used = Counter(node.target for node in nodes if node.op == "call_module")
-    for node in nodes:
-        if node.op != "call_module" or not isinstance(layers[node.target], nn.BatchNorm2d):
-            continue
-        before = node.args[0]
-        convolution = layers.get(before.target) if before.op == "call_module" else None
-        if (
-            isinstance(convolution, nn.Conv2d)
-            and len(before.users) == used[before.target] == used[node.target] == 1
-        ):
-            merged = fuse_conv_bn_eval(convolution, layers[node.target])
-            copy.backbone.set_submodule(before.target, merged)
-            copy.backbone.set_submodule(node.target, nn.Identity())
-    return copy
 
 
 def order(labels: Tensor, recipe: Recipe, seed: int, epoch: int) -> Tensor:
@@ -124,7 +86,8 @@ class Batches:
     """The batches of one epoch: augmented images, labels, the frozen copies' logits."""
 
     def __init__(self, data: Dataset, recipe: Recipe, seed: int, epoch: int, frozen_logits: FrozenLogits) -> None:
-        self.data, self.recipe, self.epoch, self.frozen_logits = data, recipe, epoch, frozen_logits
+        self.data, self.recipe, self.frozen_logits = data, recipe, frozen_logits
+        self.seed, self.epoch = seed, epoch
         (n, _, height, width), device = data.train.images.shape, data.train.images.device
         self.order = order(data.train.labels, recipe, seed, epoch).to(device)
         self.augmentation = Augmentation.draw(n, recipe.padding, recipe.mirror, seed, epoch).to(device)

@@ -17,6 +17,7 @@ from ctsl_lib.data import Digits
 from ctsl_lib.datasets import DataSpec
 from ctsl_lib.evaluation import evaluate
 from ctsl_lib.files import write_atomically
+from ctsl_lib.machine import cpu_threads
 from ctsl_lib.networks import Peer, build_peer, check_network, count_parameters
 from ctsl_lib.objectives import Objective
 from ctsl_lib.provenance import Provenance, current_commit, default_device, provenance
@@ -183,12 +184,8 @@ def run(
     current_commit()
     if spec.objective.needs_frozen:
         run(spec.stage1(), store, device=device, threads=threads, progress=progress)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with cpu_threads(threads):
         record, peers = _train(spec, store, checkpoint, device, progress)
-    finally:
-        torch.set_num_threads(before)
     store.save(record, peers if keep_weights else None)
     checkpoint.clear()
     return record

@@ -3,7 +3,9 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -45,6 +47,38 @@ def allocator() -> str:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+_THREADS_LOCK = threading.Lock()
+_runs_inside: list[int] = []
+"""The number of CPU threads of each run that is inside `cpu_threads` now."""
+_threads_outside = 0
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch work with `count` threads inside the block; then put back what was set before.
+
+    The number belongs to the whole process and decides how sums are rounded, so runs in threads of one process
+    can only be inside together if they want the same. Raises: ValueError where another run wants another number.
+    """
+    global _threads_outside
+    with _THREADS_LOCK:
+        if any(other != count for other in _runs_inside):
+            raise ValueError(
+                f"threads must be {_runs_inside[0]}, as in the runs that go on in this process; got {count}"
+            )
+        if not _runs_inside:
+            _threads_outside = torch.get_num_threads()
+        torch.set_num_threads(count)
+        _runs_inside.append(count)
+    try:
+        yield
+    finally:
+        with _THREADS_LOCK:
+            _runs_inside.pop()
+            if not _runs_inside:
+                torch.set_num_threads(_threads_outside)
 
 
 class Layout(NamedTuple):

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ctsl_lib.seeds import seeded
+
 
 class PeerOutput(NamedTuple):
     """What a peer says of a batch of images: (B, C) logits and the (B, D) embedding they come from."""
@@ -49,6 +51,16 @@ class StridedDepthwise(nn.Conv2d):
 
     The backward pass of strided depthwise convolutions in bfloat16 is many times slower there.
     """
+
+    @classmethod
+    def like(cls, other: nn.Conv2d) -> "StridedDepthwise":
+        """The same convolution, with the parameters of `other`."""
+        layer = cls(
+            other.in_channels, other.out_channels, other.kernel_size, other.stride, other.padding,  # type: ignore[arg-type]
+            other.dilation, other.groups, other.bias is not None, other.padding_mode, device="meta",  # type: ignore[arg-type]
+        )  # fmt: skip
+        layer.weight, layer.bias = other.weight, other.bias
+        return layer
 
     def forward(self, images: Tensor) -> Tensor:
         """As Conv2d."""
@@ -109,12 +121,11 @@ def build_peer(name: str, channels: int, num_classes: int, seed: int) -> Peer:
     Its weights lie channels last, which convolutions are faster with.
     """
     check_network(name)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         peer = NETWORKS[name](channels, num_classes)
-    for layer in peer.modules():
+    for place, layer in list(peer.named_modules()):
         if type(layer) is nn.Conv2d and max(layer.stride) > 1 and 1 < layer.groups == layer.in_channels:
-            layer.__class__ = StridedDepthwise  # same weights under the same name
+            peer.set_submodule(place, StridedDepthwise.like(layer))
     return peer.to(memory_format=torch.channels_last)
 
 

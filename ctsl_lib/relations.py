@@ -109,7 +109,7 @@ class _Side(NamedTuple):
     inverse: Tensor
     """(B, B) float64: 1 / distance; 0 where the distance is."""
     units: tuple[Tensor, Tensor]
-    """Their product is the mean distance (1 where all images coincide); apart, as it may not be a finite number."""
+    """Two factors of the mean distance (1 where all images coincide), whose product may be too large a number."""
 
     @classmethod
     def of(cls, embedding: Tensor) -> "_Side":

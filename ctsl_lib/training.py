@@ -17,7 +17,7 @@ from ctsl_lib.evaluation import scores
 from ctsl_lib.networks import Peer, autocast
 from ctsl_lib.objectives import Objective
 from ctsl_lib.recipes import Recipe, learning_rate_factor
-from ctsl_lib.seeds import derive_seed
+from ctsl_lib.seeds import derive_seed, seeded
 
 
 class History(BaseModel, frozen=True):
@@ -96,23 +96,21 @@ def train(
     bar = tqdm(
         epochs, desc="training", unit="epoch", initial=first, total=recipe.epochs, disable=not show(progress)
     )
-    with torch.random.fork_rng():
-        for epoch in bar:
-            torch.manual_seed(derive_seed(seed, "dropout", epoch))
-            batches = Batches(data, recipe, seed, epoch, frozen_logits)
-            history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
-            if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
-                found = scores(peers, data.split(evaluate_on), data, recipe.precision)
-                history.add_accuracy(epoch + 1, found)
-            if checkpoint is not None:
-                state = {
-                    "epoch": epoch + 1,
-                    "peers": [peer.state_dict() for peer in peers],
-                    "optimizer": optimizer.state_dict(),
-                    "scheduler": scheduler.state_dict(),
-                    "history": history.model_dump(),
-                }
-                checkpoint.end_of_epoch(state, epoch + 1, recipe.epochs)
+    for epoch in bar:
+        batches = Batches(data, recipe, seed, epoch, frozen_logits)
+        history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
+        if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
+            found = scores(peers, data.split(evaluate_on), data, recipe.precision)
+            history.add_accuracy(epoch + 1, found)
+        if checkpoint is not None:
+            state = {
+                "epoch": epoch + 1,
+                "peers": [peer.state_dict() for peer in peers],
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "history": history.model_dump(),
+            }
+            checkpoint.end_of_epoch(state, epoch + 1, recipe.epochs)
     return history
 
 
@@ -159,10 +157,11 @@ def _epoch(
     seen = _Terms(batches.epoch)
     for peer in peers:
         peer.train()
-    for images, labels, copies in batches:
+    for step, (images, labels, copies) in enumerate(batches):
         for group in groups:
             optimizer.zero_grad()
-            with autocast(images.device, recipe.precision):
+            draws = derive_seed(batches.seed, "dropout", batches.epoch, step, group[0])
+            with seeded(draws, images.device), autocast(images.device, recipe.precision):
                 outputs = [peer(images) for peer in peers]  # all forwards first
             losses = objective(outputs, labels, copies, only=group, compiled=recipe.compile)
             total = seen.add(dict(zip(group, losses, strict=True)))  # for each peer a dict: term -> scalar

@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from ctsl_lib import experiments, grids
 from ctsl_lib.data import Digits
@@ -15,7 +18,8 @@ from ctsl_lib.experiments import NUMERICS, Spec, Store, run
 from ctsl_lib.files import write_atomically
 from ctsl_lib.grids import grid, process_pool, run_grid
 from ctsl_lib.images import Images
-from ctsl_lib.networks import NETWORKS, build_peer, count_parameters, register
+from ctsl_lib.machine import cpu_threads
+from ctsl_lib.networks import NETWORKS, Peer, build_peer, count_parameters, register
 from ctsl_lib.objectives import METHODS, Objective
 from ctsl_lib.recipes import Recipe
 
@@ -138,6 +142,39 @@ def test_kept_weights_are_the_trained_ones(store: Store) -> None:
     data = record.spec.data.load(0)
     metrics = experiments.evaluate(store.load_peers(record.spec), data.test, data)
     assert metrics == record.metrics
+
+
+@pytest.fixture
+def dropout_network() -> Iterator[str]:
+    """A tiny network whose training draws random numbers at every step."""
+
+    @register("tiny_dropout")
+    def tiny_dropout(channels: int, num_classes: int) -> Peer:
+        backbone = nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, 32), nn.ReLU(), nn.Dropout(0.5))
+        return Peer(backbone, 32, num_classes)
+
+    yield "tiny_dropout"
+    del NETWORKS["tiny_dropout"]
+
+
+def test_runs_in_threads_of_one_process_are_the_serial_ones(tmp_path: Path, dropout_network: str) -> None:
+    peers = (dropout_network, "tiny_cnn")
+    specs = [
+        TINY.model_copy(update={"objective": METHODS[name], "peers": peers, "seed": seed})
+        for seed in range(16)
+        for name in ("independent", "ctsl_mkt")
+    ]
+    threads_before = torch.get_num_threads()
+    serial = run_grid(specs, Store(tmp_path / "serial"))
+    with ThreadPoolExecutor(6) as executor:
+        threaded = run_grid(specs, Store(tmp_path / "threaded"), executor=executor)
+    assert len(specs) == 32 and [outcome(a) for a in serial] == [outcome(b) for b in threaded]
+    assert torch.get_num_threads() == threads_before
+
+
+def test_runs_of_one_process_want_the_same_threads() -> None:
+    with cpu_threads(1), cpu_threads(1), pytest.raises(ValueError, match="threads must be 1, .*; got 2"):
+        run(TINY, threads=2)
 
 
 def test_grid_alone_and_in_processes_agree(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from ctsl_lib.batches import FrozenLogits, folded
+from ctsl_lib.batches import FrozenLogits
 from ctsl_lib.data import Dataset, Digits
 from ctsl_lib.networks import Peer, autocast, build_peer
 from ctsl_lib.objectives import METHODS, Objective
@@ -85,52 +85,6 @@ def test_bf16_keeps_strided_depthwise_layers_embedding_and_logits_in_float32(net
     kept = {name for name, (layer, dtype) in seen.items() if dtype == torch.float32}
     strided = {n for n, (layer, _) in seen.items() if layer.groups > 1 and layer.stride != (1, 1)}
     assert kept == strided and strided
-
-
-@pytest.mark.parametrize("network", ["tiny_resnet", "resnet8", "mobilenetv2", "shufflenetv2", "alexnet"])
-def test_folded_copies_answer_the_same_without_batch_norms(network: str) -> None:
-    peer = build_peer(network, 3, 10, seed=0)
-    with torch.no_grad():
-        peer(torch.randn(16, 3, 32, 32) * 3 + 1)  # statistics other than 0 and 1
-    before = states([peer])
-    copy, images = folded(peer), torch.randn(4, 3, 32, 32)
-    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in copy.modules())
-    assert not copy.training and not any(parameter.requires_grad for parameter in copy.parameters())
-    with torch.no_grad():
-        torch.testing.assert_close(copy(images).logits, peer.eval()(images).logits, rtol=1e-4, atol=1e-5)
-    assert equal(states([peer]), before)
-
-
-class Branching(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layers(images if images.mean() > 0 else -images).mean(dim=(2, 3))
-
-
-def test_a_network_that_cannot_be_traced_is_copied_as_it_is() -> None:
-    peer = Peer(Branching(), width=4, num_classes=3).eval()
-    copy, images = folded(peer), torch.randn(2, 1, 8, 8)
-    assert copy is not peer and torch.equal(copy(images).logits, peer(images).logits)
-
-
-def test_a_layer_with_two_readers_is_not_folded() -> None:
-    class Twice(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.norm = torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4)
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            maps = self.conv(images)
-            return (maps + self.norm(maps)).mean(dim=(2, 3))
-
-    peer = Peer(Twice(), width=4, num_classes=3)
-    with torch.no_grad():
-        peer(torch.randn(16, 1, 8, 8) * 3 + 1)
-    images = torch.randn(2, 1, 8, 8)
-    torch.testing.assert_close(folded(peer)(images).logits, peer.eval()(images).logits)
 
 
 def test_weights_lie_channels_last_and_keep_their_values() -> None:
