@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,9 @@ import numpy as np
 
 from ctsl_lib import ROOT
 from ctsl_lib.sources import DataError
+
+FORMAT = 2
+"""Incremented when an entry of the same source would hold something else. 2: every entry has a digest."""
 
 
 class Entry(NamedTuple):
@@ -32,11 +35,13 @@ def cache_root() -> Path:
 def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[str, Any]]]) -> Entry:
     """The entry `name`, built only if the cache does not hold it yet.
 
-    An entry appears whole or not at all: two processes may build it at once, and the first one wins.
+    An entry appears whole or not at all: two processes may build it at once, and the first one wins. What it says
+    of itself includes the `digest` of its arrays, which `build` may give; see `digest`.
     """
     folder = cache_root() / name
     if not folder.exists():
         arrays, about = build()
+        about = {"digest": digest(arrays[part] for part in sorted(arrays))} | about
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
@@ -54,13 +59,21 @@ def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[s
     return Entry(found, json.loads((folder / "about.json").read_text(encoding="utf-8")))
 
 
+def digest(arrays: Iterable[np.ndarray]) -> str:
+    """A hash of the arrays' content, in their order."""
+    found = hashlib.sha256()
+    for values in arrays:
+        found.update(np.ascontiguousarray(values).data)
+    return found.hexdigest()[:32]
+
+
 def entry_name(path: Path, variant: object = None) -> str:
     """A name for the decoded source at `path`; it changes when its files' paths, sizes or times do."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     if not files:
         raise DataError(f"{path} is empty")
     facts = [(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    content = repr((str(path.resolve()), facts, variant))
+    content = repr((FORMAT, str(path.resolve()), facts, variant))
     return f"{path.name.split('.')[0]}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 

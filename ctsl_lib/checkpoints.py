@@ -29,6 +29,8 @@ class Checkpoint:
     def __init__(self, path: Path, every: float = 30.0) -> None:
         """Save at the first end of an epoch that comes `every` seconds after the last save."""
         self.path, self.every = path, every
+        self.data_digest = ""
+        """Of the images that the run is made from."""
         self.note_path = path.with_suffix(".running")
         self._seconds_before = 0.0
         self._started = self._saved = time.monotonic()
@@ -39,23 +41,24 @@ class Checkpoint:
         return self._seconds_before + time.monotonic() - self._started
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, or None where there is none; a damaged one is named in a warning and left out."""
+        """The saved state, or None where there is none; one that cannot be used is named in a warning."""
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            self._seconds_before = float(state["seconds"])
+            state = read_state(self.path, "epoch", "peers", "optimizer", "scheduler", "history", "seconds")
+            if state["data_digest"] != self.data_digest:
+                raise StateError("it was made from other images than those at hand")
         except FileNotFoundError:
             return None
-        except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, OSError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            warnings.warn(f"{self.path} is damaged; the run starts again ({reason})", stacklevel=2)
+        except StateError as error:
+            warnings.warn(f"{self.path} is not used, and the run starts again: {error}", stacklevel=2)
             return None
+        self._seconds_before = float(state["seconds"])
         return state
 
     def end_of_epoch(self, state: dict[str, Any], done: int, epochs: int) -> None:
         """Note that `done` of `epochs` are done, and save `state` if it is time to."""
         self.note(done, epochs)
         if time.monotonic() - self._saved >= self.every and done < epochs:
-            state = _on_cpu(state) | {"seconds": self.seconds}
+            state = _on_cpu(state) | {"seconds": self.seconds, "data_digest": self.data_digest}
             write_atomically(self.path, lambda temporary: torch.save(state, temporary))
             self._saved = time.monotonic()
 
@@ -79,6 +82,27 @@ class Checkpoint:
         """Remove state and note: the run has its record."""
         self.path.unlink(missing_ok=True)
         self.note_path.unlink(missing_ok=True)
+
+
+class StateError(ValueError):
+    """A file of states cannot be used."""
+
+
+def read_state(path: Path, *names: str) -> dict[str, Any]:
+    """What a file of states holds, by name: `data_digest` and these others.
+
+    Raises: FileNotFoundError where there is none, StateError where it is damaged or something else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError):
+        raise StateError("it is damaged, or no file of states") from None
+    missing = [name for name in ("data_digest", *names) if not isinstance(state, dict) or name not in state]
+    if missing:
+        raise StateError(f"it does not hold {', '.join(missing)}")
+    return dict(state)
 
 
 def _alive(pid: int) -> bool:

@@ -1,7 +1,7 @@
 """Data sets as tensors in memory, split once and for all by a seed."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import ClassVar, Literal
 
 import torch
@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from ctsl_lib.cache import digest
 from ctsl_lib.retrieval import Metric
 from ctsl_lib.seeds import derive_seed, generator
 
@@ -86,6 +87,8 @@ class Dataset:
     mean: tuple[float, ...]
     """Per channel over the training images, in units of a uint8 step."""
     std: tuple[float, ...]
+    digest: str = ""
+    """A hash of all images and labels that the splits are taken from; empty where it does not matter."""
 
     @property
     def num_classes(self) -> int:
@@ -138,9 +141,7 @@ class Digits(BaseModel, frozen=True, extra="forbid"):
         The 797 test images are the same for every seed, so that nothing chosen on the validation images of
         one seed has seen the test images of another. Of the remaining 1,000, 200 validate, `n_train` train.
         """
-        pixels, labels = load_digits(return_X_y=True)
-        images = torch.tensor(pixels, dtype=torch.uint8).view(-1, 1, 8, 8)
-        targets = torch.tensor(labels, dtype=torch.int64)
+        images, targets = _all_digits()
         rest, test = stratified(torch.arange(len(targets)), targets, size=797, seed=0)
         rest, validation = stratified(rest, targets, size=200, seed=derive_seed(seed, "validation"))
         train = rest
@@ -156,7 +157,20 @@ class Digits(BaseModel, frozen=True, extra="forbid"):
             class_names=tuple(str(digit) for digit in range(10)),
             mean=(values.mean().item(),),
             std=(values.std().item(),),
+            digest=self.digest(),
         )
+
+    def digest(self) -> str:
+        """A hash of all 1,797 images and their labels, before any noise."""
+        return digest(values.numpy() for values in _all_digits())
+
+
+@cache
+def _all_digits() -> tuple[Tensor, Tensor]:
+    """(1797, 1, 8, 8) uint8 images and (1797,) int64 labels."""
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.tensor(pixels, dtype=torch.uint8).view(-1, 1, 8, 8)
+    return images, torch.tensor(labels, dtype=torch.int64)
 
 
 def stratified(indices: Tensor, labels: Tensor, *, size: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -6,13 +6,13 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from ctsl_lib import ROOT, zoo
-from ctsl_lib.checkpoints import Checkpoint
+from ctsl_lib.checkpoints import Checkpoint, StateError, read_state
 from ctsl_lib.data import Digits
 from ctsl_lib.datasets import DataSpec
 from ctsl_lib.evaluation import evaluate
@@ -23,12 +23,15 @@ from ctsl_lib.objectives import Objective
 from ctsl_lib.provenance import Provenance, current_commit, default_device, provenance
 from ctsl_lib.recipes import Recipe
 from ctsl_lib.seeds import derive_seed
+from ctsl_lib.sources import DataError
 from ctsl_lib.training import History, frozen_copies, train
 
-NUMERICS = 2
-"""Raised when the same spec would give other numbers, so that old and new records never mix in one mean.
+NUMERICS = 3
+"""Incremented when the same spec would give other numbers, so that old and new records never mix in one mean.
 
 1: relation losses by direct differences in float32. 2: by Gram matrices in float64; weights channels last.
+3: the same in units of the mean distance; dropout drawn step by step; batch norms of frozen copies not folded;
+`resnet14` is the narrow CIFAR network.
 """
 
 
@@ -49,6 +52,11 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     """1: the pre-training of networks that are then frozen. 2: the run that is reported."""
     evaluate_on: Literal["validation", "test"] = "test"
     numerics: int = NUMERICS
+
+    @model_validator(mode="after")
+    def _each_peer_has_a_term(self) -> "Spec":
+        self.objective.check_peers(len(self.peers))
+        return self
 
     @property
     def key(self) -> str:
@@ -78,6 +86,8 @@ class Record(BaseModel, frozen=True):
     """What came of a spec."""
 
     spec: Spec
+    data_digest: str = ""
+    """Of the decoded images that it was trained and judged on; empty in records of numerics 2 and before."""
     parameters: list[int]
     """Of each peer."""
     metrics: dict[str, list[float]]
@@ -91,6 +101,7 @@ class Store:
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root if root is not None else os.environ.get("CTSL_RECORDS", ROOT / "data" / "records"))
+        self._digests: dict[DataSpec, str | None] = {}
 
     def path(self, spec: Spec) -> Path:
         """Where the record of `spec` belongs."""
@@ -104,28 +115,84 @@ class Store:
         """Where a run of `spec` keeps its state until it has a record."""
         return Checkpoint(self.path(spec).with_suffix(".ckpt"), float(os.environ.get("CTSL_CHECKPOINT", "30")))
 
+    def data_digest(self, data: DataSpec, *, again: bool = False) -> str | None:
+        """The digest of the images that `data` stands for now; None where they are not at hand.
+
+        Asked once for each data set, as a folder of many files takes a moment; anew if `again`.
+        """
+        if again or data not in self._digests:
+            try:
+                self._digests[data] = data.digest()
+            except DataError:
+                self._digests[data] = None
+        return self._digests[data]
+
     def load(self, spec: Spec, *, weights: bool = False) -> Record | None:
-        """The record of `spec`; None where none can be used, or where trained peers are wanted and not there."""
-        wanted = not weights or self.weights_path(spec).exists()
-        return self._read(self.path(spec)) if wanted else None
+        """The record of `spec`; None where none can be used, or where trained peers are wanted and not there.
+
+        One that was made from other images than those at hand now is named in a warning and not used.
+        """
+        if not self.path(spec).exists() or (weights and not self.weights_path(spec).exists()):
+            return None
+        record = self._read(self.path(spec))
+        if record is None or not self._same_data(self.path(spec), spec, record.data_digest):
+            return None
+        if weights:
+            kept = self._kept(spec)
+            if kept is None or not self._same_data(self.weights_path(spec), spec, kept["data_digest"]):
+                return None
+        return record
+
+    def _same_data(self, path: Path, spec: Spec, made_from: str) -> bool:
+        now = self.data_digest(spec.data)
+        if now is None or now == made_from:
+            return True
+        warnings.warn(
+            f"{path} was made from other images of {spec.data.name} (digest {made_from or 'not known'}) than "
+            f"those at hand (digest {now}); it is not used, and the run is made anew when it is asked for",
+            stacklevel=3,
+        )
+        return False
 
     def save(self, record: Record, peers: Sequence[Peer] | None = None) -> None:
         """Write a record, and before it the weights if peers are given: both whole or not at all."""
         path = self.path(record.spec)
         if peers is not None:
-            states = [{name: value.cpu() for name, value in peer.state_dict().items()} for peer in peers]
-            write_atomically(self.weights_path(record.spec), lambda temporary: torch.save(states, temporary))
+            kept = {
+                "data_digest": record.data_digest,
+                "peers": [{name: value.cpu() for name, value in peer.state_dict().items()} for peer in peers],
+            }
+            write_atomically(self.weights_path(record.spec), lambda temporary: torch.save(kept, temporary))
         text = record.model_dump_json(indent=1) + "\n"
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def load_peers(self, spec: Spec) -> list[Peer]:
-        """The trained peers of `spec`, in evaluation mode, on the CPU."""
+        """The trained peers of `spec`, in evaluation mode, on the CPU.
+
+        Raises: FileNotFoundError where they were not kept, DataError where they cannot be used.
+        """
+        path = self.weights_path(spec)
+        kept = self._kept(spec)
+        if kept is None or not self._same_data(path, spec, kept["data_digest"]):
+            if not path.exists():
+                raise FileNotFoundError(f"{path} does not exist: run the spec with keep_weights=True")
+            raise DataError(f"{path} cannot be used (see the warning); run the spec with keep_weights=True")
         data_shape = _shape(spec)
-        states = torch.load(self.weights_path(spec), weights_only=True, map_location="cpu")
         peers = [build_peer(name, *data_shape, seed=0) for name in spec.peers]
-        for peer, state in zip(peers, states, strict=True):
+        for peer, state in zip(peers, kept["peers"], strict=True):
             peer.load_state_dict(state)
         return [peer.eval() for peer in peers]
+
+    def _kept(self, spec: Spec) -> dict[str, Any] | None:
+        """What the file of weights holds; None where there is none, or, with a warning, a damaged one."""
+        path = self.weights_path(spec)
+        try:
+            return read_state(path, "peers")
+        except FileNotFoundError:
+            return None
+        except StateError as error:
+            warnings.warn(f"{path} is not used: {error}", stacklevel=3)
+            return None
 
     def __iter__(self) -> Iterator[Record]:
         """All records that can be read; a damaged or foreign file is named in a warning and left out."""
@@ -171,11 +238,13 @@ def run(
             as the built-in ones are fastest with one, and many runs are faster side by side (see `process_pool`).
         progress: show progress bars; see `train`.
 
-    Returns: the record, stored before it is returned. Stage 1 is run first where the objective needs it.
+    Returns: the record, stored before it is returned. Stage 1 is run first where the objective needs it. What was
+        made from other images than those at hand now is named in a warning and made anew.
     """
     store = store if store is not None else Store()
     keep_weights = keep_weights or spec.stage == 1
     checkpoint = store.checkpoint(spec)
+    store.data_digest(spec.data, again=True)
     found = store.load(spec, weights=keep_weights)
     if found is not None:
         checkpoint.clear()
@@ -200,6 +269,7 @@ def _train(
         if spec.objective.teacher is not None:
             pretrained = pretrained * len(spec.peers)
     data = spec.data.load(spec.seed).to(device)
+    checkpoint.data_digest = data.digest
     if spec.objective.start == "pretrained" and pretrained is not None:
         peers = [build_peer(n, data.channels, data.num_classes, seed=0).to(device) for n in spec.peers]
         for peer, source in zip(peers, pretrained, strict=True):
@@ -219,6 +289,7 @@ def _train(
     )
     record = Record(
         spec=spec,
+        data_digest=data.digest,
         parameters=[count_parameters(peer) for peer in peers],
         metrics=evaluate(peers, data.split(spec.evaluate_on), data, spec.recipe.precision),
         history=history,

@@ -40,6 +40,8 @@ def run_grid(
     Returns: the records in the order of `specs`.
     """
     store = store if store is not None else Store()
+    for data in {spec.data for spec in specs}:
+        store.data_digest(data, again=True)
     main = [spec for spec in dict.fromkeys(specs) if store.load(spec, weights=keep_weights) is None]
     first = list(dict.fromkeys(spec.stage1() for spec in main if spec.objective.needs_frozen))
     first = [spec for spec in first if spec not in main]

@@ -17,7 +17,7 @@ from ctsl_lib.seeds import derive_seed
 from ctsl_lib.sources import Arrays, DataError, check, data_root, find, read_class_folders
 
 DIGESTS = {"cifar10": "ecaa97ed548ce24ccaea80fc0220b19a", "cifar100": "75ebce90e558059c26e40f4775405a8d"}
-"""What `digest` must give for the published data sets that we could read ourselves."""
+"""What `Images.digest` must give for the published data sets that we could read ourselves."""
 
 
 class Images(BaseModel, frozen=True, extra="forbid"):
@@ -35,12 +35,7 @@ class Images(BaseModel, frozen=True, extra="forbid"):
 
     def load(self, seed: int) -> Dataset:
         """The data set; which images train and validate, and which labels are wrong, follows from `seed`."""
-        path, read = find(self.name)
-        return self._dataset(
-            cached(path, lambda: check(self.name, read()), expected=DIGESTS.get(self.name)), seed
-        )
-
-    def _dataset(self, source: "Cached", seed: int) -> Dataset:
+        source = self._source()
         arrays = source.arrays
         labels = torch.from_numpy(arrays.train_labels)
         train, validation = torch.arange(len(labels)), torch.empty(0, dtype=torch.int64)
@@ -67,7 +62,16 @@ class Images(BaseModel, frozen=True, extra="forbid"):
             class_names=names,
             mean=source.mean,
             std=source.std,
+            digest=source.digest,
         )
+
+    def digest(self) -> str:
+        """A hash of all decoded images and labels; raises DataError where they are not at hand."""
+        return self._source().digest
+
+    def _source(self) -> "Cached":
+        path, read = find(self.name)
+        return cached(path, lambda: check(self.name, read()), expected=DIGESTS.get(self.name))
 
 
 class ImageFolder(Images, frozen=True, extra="forbid"):
@@ -79,12 +83,11 @@ class ImageFolder(Images, frozen=True, extra="forbid"):
     size: int | None = Field(default=None, ge=8)
     """Shorten each image's smaller side to this and crop its middle; None where all have one size."""
 
-    def load(self, seed: int) -> Dataset:
-        """The data set; see `Images.load`."""
+    def _source(self) -> "Cached":
         path = data_root() / self.path
         if not path.exists():
             raise DataError(f"path must be a folder or zip of class folders; {path} does not exist")
-        return self._dataset(cached(path, lambda: read_class_folders(path, self.size), self.size), seed)
+        return cached(path, lambda: read_class_folders(path, self.size), self.size)
 
 
 def _rows(images: Tensor, chosen: Tensor) -> Tensor:
@@ -112,7 +115,7 @@ def cached(
 
     def build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = in_own_order(read())
-        found = digest(arrays)
+        found = cache.digest(arrays[:4])
         if expected is not None and found != expected:
             raise DataError(f"{path} is readable but does not hold the published images: digest {found}")
         about = {"class_names": arrays.class_names, "digest": found} | statistics(arrays.train_images)
@@ -137,11 +140,3 @@ def in_own_order(arrays: Arrays) -> Arrays:
         arrays.train_images[train], arrays.train_labels[train],
         arrays.test_images[test], arrays.test_labels[test], arrays.class_names,
     )  # fmt: skip
-
-
-def digest(arrays: Arrays) -> str:
-    """A hash of all images and labels in their order; class names may be spelt differently."""
-    found = hashlib.sha256()
-    for part in arrays[:4]:
-        found.update(np.ascontiguousarray(part).data)
-    return found.hexdigest()[:32]

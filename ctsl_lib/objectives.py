@@ -62,6 +62,15 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     """All peers step at once on the same answers, or one after the other on answers made anew."""
 
     @model_validator(mode="after")
+    def _has_a_term(self) -> "Objective":
+        if not any(getattr(self, term) > 0 for term in (*TERMS, "triplet")):
+            raise ValueError(
+                f"at least one of {', '.join(TERMS)}, triplet must be above 0: an objective without any term "
+                "has nothing to learn"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _teacher_is_no_start(self) -> "Objective":
         if self.teacher is not None and self.start == "pretrained":
             raise ValueError("start must be 'fresh' with a teacher: there is no own copy to start from")
@@ -101,7 +110,14 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         changes: dict[str, float | bool | None] = dict.fromkeys(terms, 0.0)
         if "self" in terms:
             changes |= {"temperature": 1.0, "scale_self_by_t2": False, "teacher": None}
-        return self.model_copy(update=changes)
+        return Objective.model_validate(self.model_dump() | changes)
+
+    def check_peers(self, count: int) -> None:
+        """Raise a ValueError if one of `count` peers would have no term: a single one has none of the others."""
+        if count == 1 and not any(getattr(self, term) > 0 for term in ("ce", "self", "triplet")):
+            raise ValueError(
+                "ce, self or triplet must be above 0 for a single peer, which has nobody to learn from otherwise"
+            )
 
     def __call__(
         self,

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from ctsl_lib.cache import Entry, cached, entry_name, statistics
+from ctsl_lib.cache import FORMAT, Entry, cached, entry_name, statistics
 from ctsl_lib.data import Dataset, RetrievalSplit, Sightings, Split
 from ctsl_lib.market import Market, Pictures, deviations, find_market, read_market
 from ctsl_lib.retrieval import Metric
@@ -66,6 +66,7 @@ class Reid(BaseModel, frozen=True, extra="forbid"):
             class_names=tuple(f"{person:04d}" for person in trained.tolist()),
             mean=tuple(about["mean"]),
             std=tuple(about["std"]),
+            digest=about["digest"],
         )
 
 
@@ -99,6 +100,10 @@ class Market1501(Reid, frozen=True, extra="forbid"):
     def load(self, seed: int) -> Dataset:
         """The data set; see `Reid.dataset`."""
         return self.dataset(self.name, self._entry(), seed, self.identities)
+
+    def digest(self) -> str:
+        """A hash of all decoded pictures, identities and cameras; raises DataError where they are not at hand."""
+        return str(self._entry().about["digest"])
 
     def deviations(self) -> list[str]:
         """In what the pictures differ from the published set, a sentence each; see `market.deviations`."""
@@ -136,6 +141,13 @@ class SyntheticMarket(Reid, frozen=True, extra="forbid"):
 
     def load(self, seed: int) -> Dataset:
         """The data set; the pictures are the same for every seed. See `Reid.dataset`."""
+        return self.dataset(self.name, self._entry(), seed)
+
+    def digest(self) -> str:
+        """A hash of all drawn pictures, identities and cameras."""
+        return str(self._entry().about["digest"])
+
+    def _entry(self) -> Entry:
         fields = ("identities", "cameras", "images_per_camera", "distractors")
         settings = {name: getattr(self, name) for name in fields} | {"size": (self.height, self.width)}
 
@@ -143,8 +155,8 @@ class SyntheticMarket(Reid, frozen=True, extra="forbid"):
             with tempfile.TemporaryDirectory() as folder:
                 return _entry_of(read_market(write_synthetic_market(Path(folder), **settings), size=None))
 
-        key = hashlib.sha256(repr((DRAWING, settings)).encode()).hexdigest()[:16]
-        return self.dataset(self.name, cached(f"synthetic-market-{key}", build), seed)
+        key = hashlib.sha256(repr((FORMAT, DRAWING, settings)).encode()).hexdigest()[:16]
+        return cached(f"synthetic-market-{key}", build)
 
 
 def _entry_of(market: Market, **about: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

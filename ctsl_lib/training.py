@@ -138,6 +138,7 @@ def _check_settings(
         )
     if not peers:
         raise ValueError("peers must hold 1 or more networks, got none")
+    objective.check_peers(len(peers))
     if recipe.batch_size > n:
         raise ValueError(f"batch_size must be at most the {n} training images, got {recipe.batch_size}")
     if objective.self > 0 and (frozen is None or len(frozen) != len(peers)):

@@ -21,8 +21,9 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from ctsl_lib import sources
+from ctsl_lib.cache import digest
 from ctsl_lib.datasets import DataSpec
-from ctsl_lib.images import DIGESTS, ImageFolder, Images, cached, digest
+from ctsl_lib.images import DIGESTS, ImageFolder, Images, cached
 from ctsl_lib.sources import Arrays, DataError, data_root, download, find, read_class_folders, read_tiny_imagenet
 
 
@@ -141,7 +142,7 @@ def test_the_cache_is_used_and_follows_its_source(tmp_path: Path, cache: Path) -
         return read_class_folders(path)
 
     first = cached(path, read)
-    assert cached(path, read).digest == first.digest == digest(first.arrays) and len(reads) == 1
+    assert cached(path, read).digest == first.digest == digest(first.arrays[:4]) and len(reads) == 1
     assert isinstance(first.arrays.train_images, np.memmap)
     write_zip(path, tree(per_class=31))
     assert len(cached(path, read).arrays.train_labels) == 62 and len(reads) == 2

@@ -147,3 +147,14 @@ def test_wrong_weights(wrong: dict[str, float]) -> None:
 def test_unknown_term() -> None:
     with pytest.raises(ValueError, match="ce, response, distance, angle, self; got relation"):
         FULL.without("relation")
+
+
+def test_an_objective_has_a_term_for_every_peer() -> None:
+    with pytest.raises(ValidationError, match=r"at least one of ce, .* must be above 0"):
+        Objective(ce=0)
+    with pytest.raises(ValidationError, match="at least one of ce"):
+        Objective(ce=0, distance=2).without("distance")
+    Objective(ce=0, triplet=1).check_peers(1)
+    Objective(ce=0, response=1).check_peers(2)
+    with pytest.raises(ValueError, match="above 0 for a single peer"):
+        Objective(ce=0, response=1, angle=1).check_peers(1)

@@ -149,14 +149,15 @@ def test_a_damaged_checkpoint_is_named_and_left_out(
     checkpoint = store.checkpoint(SPEC)
     checkpoint.note(3, 12)
     checkpoint.path.write_bytes(b"not a checkpoint")
-    with pytest.warns(UserWarning, match=r"\.ckpt is damaged; the run starts again"):
+    with pytest.warns(UserWarning, match=r"\.ckpt is not used, and the run starts again: it is damaged"):
         run(SPEC, store, keep_weights=True)
     assert_same(store, reference)
 
 
 def test_checkpoint_counts_the_seconds_of_all_parts(tmp_path: Path) -> None:
     first = Checkpoint(tmp_path / "run.ckpt", every=0)
-    first.end_of_epoch({"epoch": 1, "peers": [{"w": torch.ones(2)}]}, 1, 3)
+    others = {"optimizer": {}, "scheduler": {}, "history": {}}
+    first.end_of_epoch({"epoch": 1, "peers": [{"w": torch.ones(2)}]} | others, 1, 3)
     again = Checkpoint(tmp_path / "run.ckpt", every=0)
     state = again.load()
     assert state is not None and state["epoch"] == 1 and torch.equal(state["peers"][0]["w"], torch.ones(2))
