@@ -104,6 +104,22 @@ def image_weights(base: Spec) -> dict[str, Spec]:
     return _with_objectives(base, rows)
 
 
+def overnight_weights(base: Spec) -> dict[str, Spec]:
+    """Candidates for long trainings: the values of the short ones and the large ones of the literature.
+
+    Distance 25 and angle 50 are RKD's in public code; self 16 at t = 4 is Hinton's factor t^2; self 76 at t = 20
+    is what public code of Tf-KD weighs the term with, relative to cross entropy (0.95 * 400 / 100 against 0.05).
+    """
+    rows: dict[str, dict[str, float]] = {"independent": {}}
+    for gamma, t in ((4, 4), (16, 4), (76, 20)):
+        rows[f"self={gamma:g} temperature={t:g}"] = {"self": gamma, "temperature": t}
+    for distance in (2.5, 25):
+        rows[f"distance={distance:g} angle={2 * distance:g}"] = {"distance": distance, "angle": 2 * distance}
+    for response in (1, 4):
+        rows[f"response={response:g}"] = {"response": response}
+    return _with_objectives(base.model_copy(update={"peers": ("resnet8", "resnet8")}), rows)
+
+
 SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
     "recipe": recipes,
     "weights": weights,
@@ -111,6 +127,7 @@ SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
     "reid_recipe": reid_recipe,
     "overnight_recipe": overnight_recipe,
     "regimes": regimes,
+    "overnight_weights": overnight_weights,
 }
 
 
