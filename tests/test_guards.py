@@ -1,0 +1,73 @@
+"""What must stay as it is whatever is moved: keys of records, initial weights, the numbers of a short run."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ctsl_lib import zoo  # noqa: F401
+from ctsl_lib.experiments import Record, Spec, Store, run
+from ctsl_lib.networks import NETWORKS, build_peer
+from ctsl_lib.objectives import METHODS
+from ctsl_lib.recipes import Recipe
+
+HERE = Path(__file__).parent
+GOLDEN = json.loads((HERE / "golden.json").read_text(encoding="utf-8"))
+RECORDS = sorted((HERE.parent / "data" / "records").glob("*/*.json"))
+SHORT = Spec(
+    peers=("tiny_cnn", "tiny_resnet"),
+    objective=METHODS["ctsl_mkt"],
+    recipe=Recipe(epochs=2, mirror=True, erasing=0.5, precision="bf16"),
+    seed=7,
+)
+
+
+def same_arithmetic() -> bool:
+    """Whether this machine rounds as the one that the golden values come from."""
+    return GOLDEN["arithmetic"] == [torch.__version__, torch.backends.cpu.get_cpu_capability()]
+
+
+def test_there_are_committed_records() -> None:
+    assert RECORDS
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_every_committed_record_has_the_key_that_it_is_named_for(path: Path) -> None:
+    record = Record.model_validate_json(path.read_text(encoding="utf-8"))
+    assert record.spec.key == path.stem and record.spec.data.name == path.parent.name
+
+
+def weights_of(name: str) -> dict[str, object]:
+    channels = 3 if name.startswith("reid") else 1
+    values = [value.double() for value in build_peer(name, channels, 10, seed=0).state_dict().values()]
+    content = hashlib.sha256()
+    for value in values:
+        content.update(value.float().contiguous().numpy().tobytes())
+    squares = sum(float(value.square().sum()) for value in values)
+    return {"hash": content.hexdigest()[:16], "squares": squares, "tensors": len(values)}
+
+
+@pytest.mark.parametrize("name", list(GOLDEN["weights"]))
+def test_initial_weights(name: str) -> None:
+    found, golden = weights_of(name), GOLDEN["weights"][name]
+    assert found["tensors"] == golden["tensors"] and found["squares"] == pytest.approx(
+        golden["squares"], rel=1e-6
+    )
+    if same_arithmetic():
+        assert found["hash"] == golden["hash"]
+
+
+def test_all_networks_are_guarded() -> None:
+    assert {name for name in NETWORKS if not name.startswith("test_")} <= set(GOLDEN["weights"])
+
+
+def test_a_short_run(store: Store) -> None:
+    record = run(SHORT, store)
+    assert record.spec.key == GOLDEN["run"]["key"]
+    if same_arithmetic():
+        assert record.metrics == GOLDEN["run"]["metrics"] and record.history.terms == GOLDEN["run"]["terms"]
+    for found, golden in zip(record.history.terms, GOLDEN["run"]["terms"], strict=True):
+        for name, values in golden.items():
+            assert found[name] == pytest.approx(values, rel=0.02)
