@@ -84,7 +84,7 @@ def test_run_prints_metrics_and_where_the_record_is(ctsl, tmp_path: Path) -> Non
         (("run", "--method", "dml", "--set", "epochs=many"), "epochs"),
         (("table",), "run `ctsl reproduce` first"),
         (("notebooks", "77"), "NUMBER must be among 00"),
-        (("notebooks", "--profile", "huge"), "profile must be one of paper, quick, short, small; got"),
+        (("notebooks", "--profile", "huge"), "profile must be one of overnight, paper, quick, short, small; got"),
         (("notebooks", "00", "-p", "colour=blue"), "has no parameter 'colour'"),
         (("notebooks", "00", "-p", "epochs=0"), "epochs must be int in 00_start_here.ipynb, got 0"),
         (("data", "mnist"), "data must be one of cifar10, cifar100"),
