@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from ctsl_lib.experiments import Record, Spec, Store, run
-from ctsl_lib.networks import Peer
+from ctsl_lib.networks import NETWORKS, Peer
 from ctsl_lib.notebooks import NOTEBOOKS, declared_parameters, load_profile
 from ctsl_lib.papertables import (
     PUBLISHED,
@@ -129,7 +129,16 @@ def test_a_published_value_needs_a_source(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="each row must have a value and a source; row 2 has not"):
         published_values("cifar100", "paper", tmp_path)
     assert published_values("cifar100", "paper", tmp_path / "nowhere").empty
-    assert len(published_values("cifar100")) == 9 and published_values("cifar100", "paper").empty
+    assert published_values("cifar100", "paper").empty
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "tiny_imagenet", "market1501"])
+def test_values_of_others_are_of_our_networks(dataset: str) -> None:
+    values = published_values(dataset)
+    assert len(values) and set(values["network"]) <= set(NETWORKS) and not values.duplicated().any()
+    assert set(values["metric"]) == ({"mAP", "rank1"} if dataset == "market1501" else {"top1"})
+    assert values["value"].between(30, 100).all()
+    assert not values.isna().any(axis=None) and values["source"].str.contains("github.com/|arXiv|NeurIPS").all()
 
 
 def test_missing_records_are_dashes(store: Store) -> None:
