@@ -24,7 +24,7 @@ reproduce: $(READY)  ## set up if needed; compare the methods, run the ablation 
 test: lint unit notebooks-test  ## set up if needed; ruff, mypy, unit and property tests, all notebooks
 
 bench: $(READY)  ## speed and memory against a plain loop and public code, as ratios measured side by side
-	$(BIN)/ctsl bench
+	$(BIN)/python -m benchmarks
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

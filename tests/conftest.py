@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ctsl_lib.experiments import Store
+from ctsl_lib.experiments.store import Store
 
 os.environ["CTSL_PROGRESS"] = "0"
 torch.set_num_threads(1)

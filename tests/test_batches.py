@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctsl_lib.augmentation import Erasing
-from ctsl_lib.batches import order
-from ctsl_lib.recipes import Recipe
-from ctsl_lib.seeds import generator
+from ctsl_lib.data.augmentation import Erasing
+from ctsl_lib.data.sampler import order
+from ctsl_lib.randomness import generator
+from ctsl_lib.training.recipe import Recipe
 
 PLAIN, GROUPED = Recipe(batch_size=12), Recipe(batch_size=12, images_per_class=3)
 

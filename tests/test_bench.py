@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from ctsl_lib import bench_cases as cases
-from ctsl_lib import reference
-from ctsl_lib.bench import Report, Result, ratio, save, take_turns, worker
-from ctsl_lib.bench_baselines import (
+from benchmarks import cases
+from benchmarks.measure import Report, Result, ratio, save, take_turns, worker
+from benchmarks.usual_forms import (
     pil_batches,
     plain_step,
     usual_angle_loss,
     usual_distance_loss,
     usual_retrieval_metrics,
 )
-from ctsl_lib.figures import scaling_curves
-from ctsl_lib.networks import build_peer
-from ctsl_lib.objectives import FULL
-from ctsl_lib.retrieval import retrieval_metrics
-from ctsl_lib.training import frozen_copy
+from ctsl_lib.losses import reference
+from ctsl_lib.losses.methods import FULL
+from ctsl_lib.metrics.retrieval import retrieval_metrics
+from ctsl_lib.models.peer import frozen_copy
+from ctsl_lib.models.registry import build_peer
+from ctsl_lib.plots.results import scaling_curves
 
 
 def test_the_usual_losses_are_the_same_losses() -> None:

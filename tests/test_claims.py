@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from ctsl_lib.claims import (
+from ctsl_lib.data.digits import Digits
+from ctsl_lib.evidence.claims import (
     CONTRADICTED,
     DATASETS,
     NOT_TESTED,
@@ -19,13 +20,14 @@ from ctsl_lib.claims import (
     judge,
     verdicts,
 )
-from ctsl_lib.conclusions import in_words, seeds_to_decide
-from ctsl_lib.data import Digits
-from ctsl_lib.experiments import Record, Spec, Store, run
-from ctsl_lib.figures import forest
-from ctsl_lib.objectives import METHODS
-from ctsl_lib.recipes import Recipe
-from ctsl_lib.tables import mean_interval
+from ctsl_lib.evidence.conclusions import in_words, seeds_to_decide
+from ctsl_lib.evidence.statistics import mean_interval
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.plots.results import forest
+from ctsl_lib.training.recipe import Recipe
 
 
 def record_of(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ctsl_lib import cli
-from ctsl_lib.synthetic_market import write_synthetic_market
+from ctsl_lib.cli import main as cli
+from ctsl_lib.data.synthetic_market import write_synthetic_market
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def ctsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_help_of_every_command(ctsl) -> None:
     status, top, _ = ctsl("--help")
     assert status == 0
-    for command in ("reproduce", "run", "table", "search", "notebooks", "data", "train", "status", "claims"):
+    for command in ("reproduce", "run", "table", "notebooks", "data", "train", "status", "claims"):
         assert command in top
         status, detail, _ = ctsl(command, "--help")
         assert status == 0 and "Usage" in detail
@@ -162,7 +162,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(ctsl, tmp_path:
     # A process that was started in the background ignores SIGINT; the one under test must not.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from ctsl_lib.cli import main; main()"
+        "from ctsl_lib.cli.main import main; main()"
     )
     records = tmp_path / "records" / "digits"
     # A session of its own: the signal reaches the workers too, as Ctrl-C in a terminal does.

@@ -8,13 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from ctsl_lib.experiments import Spec, Store, run
-from ctsl_lib.images import ImageFolder, Images
-from ctsl_lib.objectives import METHODS
-from ctsl_lib.recipes import Recipe
-from ctsl_lib.reid import Market1501
-from ctsl_lib.sources import DataError
-from ctsl_lib.synthetic_market import write_synthetic_market
+from ctsl_lib.data.images import ImageFolder, Images
+from ctsl_lib.data.reid import Market1501
+from ctsl_lib.data.synthetic_market import write_synthetic_market
+from ctsl_lib.errors import DataError
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=6, batch_size=10)
 
@@ -102,7 +104,7 @@ def test_a_checkpoint_of_other_images_is_not_continued(
         raise Stop
 
     with monkeypatch.context() as patched, pytest.raises(Stop):
-        patched.setattr("ctsl_lib.experiments.evaluate", stop)
+        patched.setattr("ctsl_lib.experiments.run.evaluate", stop)
         run(spec, store)
     assert store.checkpoint(spec).path.exists()
     write_images(folder, random_labels=True)

@@ -2,11 +2,14 @@
 
 import pytest
 
-from ctsl_lib.costs import Cost, cost, seconds_of
-from ctsl_lib.data import Digits
-from ctsl_lib.experiments import Record, Spec, Store, run
-from ctsl_lib.objectives import METHODS, Objective, baselines
-from ctsl_lib.recipes import Recipe
+from ctsl_lib.data.digits import Digits
+from ctsl_lib.experiments.costs import Cost, cost, seconds_of
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.losses.methods import METHODS, baselines
+from ctsl_lib.losses.objective import Objective
+from ctsl_lib.training.recipe import Recipe
 
 BASE = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=2, batch_size=30))
 

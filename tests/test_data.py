@@ -4,8 +4,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ctsl_lib.augmentation import Augmentation
-from ctsl_lib.data import Digits, add_label_noise
+from ctsl_lib.data.augmentation import Augmentation
+from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.splits import add_label_noise
 
 
 def rows(images: torch.Tensor) -> set[bytes]:

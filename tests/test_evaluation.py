@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from ctsl_lib.data import Digits
-from ctsl_lib.evaluation import agreement, evaluate, expected_calibration_error, predict, top_k_accuracy
-from ctsl_lib.networks import build_peer
+from ctsl_lib.data.digits import Digits
+from ctsl_lib.metrics.classification import agreement, expected_calibration_error, top_k_accuracy
+from ctsl_lib.metrics.evaluation import evaluate, predict
+from ctsl_lib.models.registry import build_peer
 
 LOGITS = torch.tensor([[3.0, 2.0, 1.0], [1.0, 3.0, 2.0], [2.0, 1.0, 3.0], [3.0, 1.0, 2.0]])
 

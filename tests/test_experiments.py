@@ -12,16 +12,21 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from ctsl_lib import experiments, grids
-from ctsl_lib.data import Digits
-from ctsl_lib.experiments import NUMERICS, Spec, Store, run
-from ctsl_lib.files import write_atomically
-from ctsl_lib.grids import grid, process_pool, run_grid
-from ctsl_lib.images import Images
-from ctsl_lib.machine import cpu_threads
-from ctsl_lib.networks import NETWORKS, Peer, build_peer, count_parameters, register
-from ctsl_lib.objectives import METHODS, Objective
-from ctsl_lib.recipes import Recipe
+from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.images import Images
+from ctsl_lib.environment import write_atomically
+from ctsl_lib.experiments import grid as grids
+from ctsl_lib.experiments import run as experiments
+from ctsl_lib.experiments.grid import grid, process_pool, run_grid
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import NUMERICS, Spec
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.losses.objective import Objective
+from ctsl_lib.models.peer import Peer, count_parameters
+from ctsl_lib.models.registry import NETWORKS, build_peer, register
+from ctsl_lib.randomness import cpu_threads
+from ctsl_lib.training.recipe import Recipe
 
 TINY = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=1, batch_size=30))
 
@@ -54,7 +59,7 @@ def test_no_default_has_changed_since_these_numerics() -> None:
 def test_key_is_stable_and_sensitive() -> None:
     # A golden value: it changes only together with the meaning of a spec (then raise NUMERICS).
     assert Spec(recipe=Recipe(epochs=3)).key == GOLDEN_KEY
-    code = "from ctsl_lib.experiments import *; print(Spec(recipe=Recipe(epochs=3)).key)"
+    code = "from ctsl_lib.experiments.spec import *; print(Spec(recipe=Recipe(epochs=3)).key)"
     fresh = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert fresh.stdout.strip() == GOLDEN_KEY
     changed = [

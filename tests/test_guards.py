@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ctsl_lib import zoo  # noqa: F401
-from ctsl_lib.experiments import Record, Spec, Store, run
-from ctsl_lib.networks import NETWORKS, build_peer
-from ctsl_lib.objectives import METHODS
-from ctsl_lib.recipes import Recipe
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.models.registry import NETWORKS, build_peer
+from ctsl_lib.training.recipe import Recipe
 
 HERE = Path(__file__).parent
 GOLDEN = json.loads((HERE / "golden.json").read_text(encoding="utf-8"))

@@ -20,11 +20,12 @@ import torchvision
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from ctsl_lib import sources
-from ctsl_lib.cache import digest
-from ctsl_lib.datasets import DataSpec
-from ctsl_lib.images import DIGESTS, ImageFolder, Images, cached
-from ctsl_lib.sources import Arrays, DataError, data_root, download, find, read_class_folders, read_tiny_imagenet
+from ctsl_lib.data import archives as sources
+from ctsl_lib.data.archives import Arrays, data_root, download, find, read_class_folders, read_tiny_imagenet
+from ctsl_lib.data.cache import digest
+from ctsl_lib.data.catalogue import DataSpec
+from ctsl_lib.data.images import DIGESTS, ImageFolder, Images, cached
+from ctsl_lib.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +160,7 @@ def build_cache(path: Path, cache: Path, queue) -> None:
 def test_two_processes_may_build_the_cache_at_once(tmp_path: Path, cache: Path) -> None:
     path = write_zip(tmp_path / "own.zip", tree(per_class=200))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ctsl_lib.images"])
+    context.set_forkserver_preload(["ctsl_lib.data.images"])
     queue = context.Queue()
     workers = [context.Process(target=build_cache, args=(path, cache, queue)) for _ in range(4)]
     for worker in workers:

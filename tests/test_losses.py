@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ctsl_lib.losses import angle_loss, distance_loss, response_loss, triplet_loss
+from ctsl_lib.losses.functional import angle_loss, distance_loss, response_loss, triplet_loss
 
 RELATIONS = [distance_loss, angle_loss]
 

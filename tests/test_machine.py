@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ctsl_lib import machine
-from ctsl_lib.data import Digits
-from ctsl_lib.experiments import Spec
-from ctsl_lib.grids import layout_for
-from ctsl_lib.machine import LARGE, allocator, forward_work, layout
-from ctsl_lib.recipes import Recipe
+from ctsl_lib.data.digits import Digits
+from ctsl_lib.environment import allocator
+from ctsl_lib.experiments import grid as machine
+from ctsl_lib.experiments.grid import LARGE, forward_work, layout, layout_for
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.training.recipe import Recipe
 
 SMALL = LARGE / 10
 
@@ -60,7 +60,7 @@ def test_memory_is_kept_unless_switched_off(wish: str, expected: list) -> None:
     code = """
 import json, subprocess, sys
 from ctsl_lib.machine import allocator, keep_memory
-child = "from ctsl_lib.machine import allocator; print(allocator())"
+child = "from ctsl_lib.environment import allocator; print(allocator())"
 kept = keep_memory()
 said = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout.strip()
 assert said == allocator()

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ctsl_lib.market import deviations, find_market, read_market
-from ctsl_lib.retrieval import Labelled, retrieval_metrics
-from ctsl_lib.sources import DataError
-from ctsl_lib.synthetic_market import write_synthetic_market
+from ctsl_lib.data.market1501 import deviations, find_market, read_market
+from ctsl_lib.data.synthetic_market import write_synthetic_market
+from ctsl_lib.errors import DataError
+from ctsl_lib.metrics.retrieval import Labelled, retrieval_metrics
 
 SMALL = {"identities": 6, "cameras": 3, "images_per_camera": 2, "distractors": 4, "junk": 3}
 

@@ -8,9 +8,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from ctsl_lib.notebooks import (
+from ctsl_lib.cli.notebooks import (
     NOTEBOOKS,
-    NotebookError,
     check_parameters,
     declared_parameters,
     find_notebooks,
@@ -19,6 +18,7 @@ from ctsl_lib.notebooks import (
     profile_for,
     run_notebook,
 )
+from ctsl_lib.errors import NotebookError
 
 PARAMETERS = "epochs: int = 3\nrate: float = 0.1\nflag: bool = True\nseeds: list[int] = [0, 1]"
 

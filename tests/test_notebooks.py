@@ -7,7 +7,7 @@ from statistics import median
 import nbformat
 import pytest
 
-from ctsl_lib.notebooks import NOTEBOOKS, declared_parameters
+from ctsl_lib.cli.notebooks import NOTEBOOKS, declared_parameters
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 
@@ -60,7 +60,7 @@ def test_every_picture_has_a_text(notebook: nbformat.NotebookNode) -> None:
     assert pictures
     for picture in pictures:
         metadata = picture.metadata.get("image/png", {})
-        assert len(metadata.get("alt", "")) >= 20, "show figures with ctsl_lib.figures.show(figure, alt)"
+        assert len(metadata.get("alt", "")) >= 20, "show figures with ctsl_lib.plots.show(figure, alt)"
 
 
 def test_parameters_are_declared_with_types(path: Path) -> None:

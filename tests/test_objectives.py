@@ -4,9 +4,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ctsl_lib.losses import angle_loss, distance_loss, response_loss, triplet_loss
-from ctsl_lib.networks import PeerOutput
-from ctsl_lib.objectives import ABLATIONS, FULL, METHODS, TERMS, Objective, factorial, objective_table
+from ctsl_lib.losses.functional import angle_loss, distance_loss, response_loss, triplet_loss
+from ctsl_lib.losses.methods import ABLATIONS, FULL, METHODS, factorial
+from ctsl_lib.losses.objective import TERMS, Objective, objective_table
+from ctsl_lib.models.peer import PeerOutput
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 

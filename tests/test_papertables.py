@@ -8,10 +8,8 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from ctsl_lib.experiments import Record, Spec, Store, run
-from ctsl_lib.networks import NETWORKS, Peer
-from ctsl_lib.notebooks import NOTEBOOKS, declared_parameters, load_profile
-from ctsl_lib.papertables import (
+from ctsl_lib.cli.notebooks import NOTEBOOKS, declared_parameters, load_profile
+from ctsl_lib.evidence.papertables import (
     PUBLISHED,
     export,
     measurements,
@@ -20,9 +18,14 @@ from ctsl_lib.papertables import (
     readable_table,
     state_of,
 )
-from ctsl_lib.plans import LONGER, WARM, Plan, plan_from
-from ctsl_lib.recipes import learning_rate_factor
-from ctsl_lib.zoo import IMAGENET
+from ctsl_lib.experiments.plan import LONGER, WARM, Plan, plan_from
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.models.peer import Peer
+from ctsl_lib.models.registry import NETWORKS
+from ctsl_lib.models.reid import IMAGENET
+from ctsl_lib.training.recipe import learning_rate_factor
 
 VALUES = {
     "pairs": [["tiny_cnn", "tiny_resnet"]],

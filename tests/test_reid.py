@@ -7,21 +7,24 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ctsl_lib import reid
-from ctsl_lib.claims import NOT_TESTED, judge
-from ctsl_lib.data import Dataset, RetrievalSplit
-from ctsl_lib.evaluation import evaluate, predict, scores
-from ctsl_lib.experiments import Spec, Store, run
-from ctsl_lib.market import PLACES
-from ctsl_lib.networks import build_peer
-from ctsl_lib.objectives import METHODS, Objective
-from ctsl_lib.papertables import measurements, paper_table, readable_table
-from ctsl_lib.plans import Plan, plan_from
-from ctsl_lib.recipes import Recipe
-from ctsl_lib.reid import Market1501, SyntheticMarket
-from ctsl_lib.retrieval import Labelled, retrieval_metrics
-from ctsl_lib.sources import DataError
-from ctsl_lib.synthetic_market import write_synthetic_market
+from ctsl_lib.data import reid
+from ctsl_lib.data.market1501 import PLACES
+from ctsl_lib.data.reid import Market1501, SyntheticMarket
+from ctsl_lib.data.synthetic_market import write_synthetic_market
+from ctsl_lib.data.types import Dataset, RetrievalSplit
+from ctsl_lib.errors import DataError
+from ctsl_lib.evidence.claims import NOT_TESTED, judge
+from ctsl_lib.evidence.papertables import measurements, paper_table, readable_table
+from ctsl_lib.experiments.plan import Plan, plan_from
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.losses.objective import Objective
+from ctsl_lib.metrics.evaluation import evaluate, predict, scores
+from ctsl_lib.metrics.retrieval import Labelled, retrieval_metrics
+from ctsl_lib.models.registry import build_peer
+from ctsl_lib.training.recipe import Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not quite Market-1501")
 TINY = SyntheticMarket(identities=12, cameras=3, images_per_camera=2, distractors=4, height=32, width=16)
@@ -145,7 +148,7 @@ def test_pictures_of_any_size_are_asked_in_batches_that_fit(monkeypatch: pytest.
     peer = build_peer("tiny_reid", 3, data.num_classes, seed=0)
     whole = predict(peer, data.train.images, data)
     peer.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
-    monkeypatch.setattr("ctsl_lib.evaluation.EVALUATION_PIXELS", 10 * 32 * 16)
+    monkeypatch.setattr("ctsl_lib.metrics.evaluation.EVALUATION_PIXELS", 10 * 32 * 16)
     parts = predict(peer, data.train.images, data)
     assert sizes == [10, 10, 10, 6] and torch.allclose(parts.embedding, whole.embedding, atol=1e-5)
 

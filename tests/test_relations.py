@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ctsl_lib import losses, reference
-from ctsl_lib.relations import COINCIDENT, relation_losses
+from ctsl_lib import losses
+from ctsl_lib.losses import reference
+from ctsl_lib.losses.relation_kernel import COINCIDENT, relation_losses
 
 BATCH, WIDTH = 48, 40
 

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ctsl_lib.checkpoints import Checkpoint
-from ctsl_lib.data import Digits
-from ctsl_lib.experiments import Record, Spec, Store, run
-from ctsl_lib.grids import process_pool, run_grid
-from ctsl_lib.objectives import METHODS
-from ctsl_lib.recipes import Recipe
+from ctsl_lib.data.digits import Digits
+from ctsl_lib.experiments.grid import process_pool, run_grid
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.training.checkpoint import Checkpoint
+from ctsl_lib.training.recipe import Recipe
 
 SPEC = Spec(
     data=Digits(n_train=60), objective=METHODS["ctsl_mkt"], recipe=Recipe(epochs=12, batch_size=30, mirror=True)
@@ -50,7 +52,7 @@ def work_with_a_full_disk(folder: str) -> None:
 
 def start(target, folder: Path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ctsl_lib.experiments"])
+    context.set_forkserver_preload(["ctsl_lib.experiments.run"])
     process = context.Process(target=target, args=(str(folder),))
     process.start()
     return process

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ctsl_lib import retrieval
-from ctsl_lib.retrieval import Labelled, ranked_gallery, retrieval_metrics
+from ctsl_lib.metrics import retrieval
+from ctsl_lib.metrics.retrieval import Labelled, ranked_gallery, retrieval_metrics
 
 
 def line(places: list[float], identities: list[int], cameras: list[int]) -> Labelled:

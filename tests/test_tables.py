@@ -7,21 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctsl_lib.data import Digits
-from ctsl_lib.experiments import Spec, Store
-from ctsl_lib.grids import grid, run_grid
-from ctsl_lib.objectives import METHODS
-from ctsl_lib.recipes import Recipe
-from ctsl_lib.tables import (
-    Interval,
-    factorial_effects,
-    frame_of,
-    mean_interval,
-    paired_difference,
-    pivot,
-    readable,
-    summary,
-)
+from ctsl_lib.data.digits import Digits
+from ctsl_lib.evidence.statistics import Interval, factorial_effects, mean_interval, paired_difference, pivot
+from ctsl_lib.evidence.tables import frame_of, readable, summary
+from ctsl_lib.experiments.grid import grid, run_grid
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.training.recipe import Recipe
 
 
 def frame(values: dict[str, list[float]]) -> pd.DataFrame:

@@ -5,18 +5,18 @@ import shutil
 import pytest
 import torch
 
-from ctsl_lib.batches import FrozenLogits
-from ctsl_lib.data import Dataset, Digits
-from ctsl_lib.networks import Peer, autocast, build_peer
-from ctsl_lib.objectives import METHODS, Objective
-from ctsl_lib.recipes import Recipe, learning_rate_factor
-from ctsl_lib.training import (
-    History,
-    NonFiniteLossError,
-    _Terms,
-    frozen_copy,
-    train,
-)
+from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.types import Dataset
+from ctsl_lib.errors import NonFiniteLossError
+from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.losses.objective import Objective
+from ctsl_lib.models.peer import Peer, frozen_copy
+from ctsl_lib.models.precision import autocast
+from ctsl_lib.models.registry import build_peer
+from ctsl_lib.training.batches import FrozenLogits
+from ctsl_lib.training.history import History
+from ctsl_lib.training.loop import _Terms, train
+from ctsl_lib.training.recipe import Recipe, learning_rate_factor
 
 SHORT = Recipe(epochs=2, batch_size=40, padding=1)
 

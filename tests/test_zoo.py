@@ -14,10 +14,12 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from ctsl_lib import zoo
-from ctsl_lib.experiments import Spec, initial_peers
-from ctsl_lib.networks import build_peer, count_parameters, peer_from
-from ctsl_lib.sources import DataError
+from ctsl_lib.errors import DataError
+from ctsl_lib.experiments.run import initial_peers
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.models import reid as zoo
+from ctsl_lib.models.peer import count_parameters, peer_from
+from ctsl_lib.models.registry import build_peer
 
 # Counts at 100 classes; those of ResNet-18, ResNet-34, [1, 2, 2, 1] and VGG-11 equal the usual CIFAR variants.
 PARAMETERS = {

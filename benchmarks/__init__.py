@@ -1,0 +1,1 @@
+"""Speed and memory of the kit against plain loops and public code: `python -m benchmarks`."""

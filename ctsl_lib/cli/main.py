@@ -1,0 +1,231 @@
+"""The command `ctsl`: reproduce, run, table, notebooks."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from pydantic import BaseModel, ValidationError
+
+from ctsl_lib.cli import tables as cli_tables
+from ctsl_lib.cli.notebooks import (
+    CELL_TIMEOUT,
+    check_parameters,
+    declared_parameters,
+    find_notebooks,
+    load_profile,
+    parse_assignments,
+    profile_for,
+    run_notebook,
+)
+from ctsl_lib.cli.reproduce import QUICK, gather, method_rows, with_labels, write_report
+from ctsl_lib.cli.tables import Processes, Profile
+from ctsl_lib.data.digits import Digits
+from ctsl_lib.environment import keep_memory
+from ctsl_lib.errors import NonFiniteLossError, NotebookError
+from ctsl_lib.evidence.tables import frame_of, readable, summary
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.losses.methods import ABLATIONS, METHODS
+from ctsl_lib.models.registry import NETWORKS
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+app.add_typer(cli_tables.app)
+
+
+@app.callback()
+def prepare() -> None:
+    """The runnable paper: collaborative teacher-student learning via multiple knowledge transfer (CTSL-MKT)."""
+    keep_memory()
+
+
+@app.command()
+def reproduce(
+    seeds: Annotated[int, typer.Option(min=2, help="Number of seeds: 0, 1, ...")] = 10,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Another value for a field of the recipe."),
+    ] = None,
+    notebooks: Annotated[bool, typer.Option(help="Execute the notebooks as well.")] = True,
+    processes: Processes = None,
+    out: Annotated[Path, typer.Option(help="Folder for tables, report and executed notebooks.")] = Path(
+        "results"
+    ),
+    figures: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
+) -> None:
+    """Compare the methods and run the ablation on the built-in data, execute all notebooks, write the report.
+
+    Finished runs and notebooks are kept: after Ctrl-C, or a second time, only what is missing is done.
+    """
+    started = time.perf_counter()
+    [recipe] = _with_fields(parse_assignments(set_ or []), QUICK.recipe)
+    evidence = gather(seeds, processes, base=QUICK.model_copy(update={"recipe": recipe}))
+    paths = find_notebooks() if notebooks else []
+    times = _run_notebooks({path: {} for path in paths}, out / "notebooks", again=False)
+    report = write_report(evidence, out, figures, times)
+    typer.echo(f"\nTest accuracy on the noisy digits, {seeds} seeds:\n")
+    typer.echo(_text(readable(summary(evidence.methods))))
+    typer.echo("\n± and *: 95 % interval over seeds; * where it excludes zero.")
+    typer.echo(f"report     {report}\ntables     {out}/*.csv\nfigures    {figures}/*.png")
+    if notebooks:
+        typer.echo(f"notebooks  {out / 'notebooks'}")
+    typer.echo(f"done in {time.perf_counter() - started:.0f} s")
+
+
+@app.command("run")
+def run_command(
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}, or an ablation such as MLI+SLI.")],
+    peer: Annotated[
+        list[str] | None, typer.Option(help=f"Network of each peer, repeated: {', '.join(NETWORKS)}.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    n_train: Annotated[int, typer.Option(help="Training images.")] = Digits().n_train,
+    label_noise: Annotated[
+        float, typer.Option(help="Share of training images with a random label.")
+    ] = Digits().label_noise,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A field of the recipe or the objective."),
+    ] = None,
+    keep_weights: Annotated[bool, typer.Option(help="Keep the trained peers beside the record.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; another number may change last digits.")] = 1,
+) -> None:
+    """Train one pair (or any number of peers) with one method and print where its record is."""
+    rows = METHODS | ABLATIONS
+    if method not in rows:
+        raise ValueError(f"method must be one of {', '.join(rows)}; got {method!r}")
+    recipe, objective = _with_fields(parse_assignments(set_ or []), QUICK.recipe, rows[method])
+    spec = Spec.model_validate(
+        {
+            "data": {"name": "digits", "n_train": n_train, "label_noise": label_noise},
+            "peers": tuple(peer or QUICK.peers),
+            "objective": objective.model_dump(),
+            "recipe": recipe.model_dump(),
+            "seed": seed,
+        }
+    )
+    store = Store()
+    record = run(spec, store, keep_weights=keep_weights, threads=threads)
+    for name, values in record.metrics.items():
+        typer.echo(f"{name:10} {'  '.join(f'{value:6.2f}' for value in values)}  %")
+    typer.echo(f"record     {store.path(spec)}")
+
+
+@app.command()
+def table(
+    metric: Annotated[str, typer.Option(help="top1, top5, ece or agreement.")] = "top1",
+    ablation: Annotated[bool, typer.Option(help="The eight ablation rows instead of the five methods.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
+) -> None:
+    """Print the table of the records of the main job that are there."""
+    names = method_rows() if ablation else METHODS
+    same = QUICK.model_dump(exclude={"objective", "seed"})
+    records = [r for r in Store() if r.spec.model_dump(exclude={"objective", "seed"}) == same]
+    if not records:
+        raise ValueError(f"no records of the main job in {Store().root}; run `ctsl reproduce` first")
+    frame = frame_of(records, names)
+    if metric not in frame:
+        raise ValueError(f"metric must be one of top1, top5, ece, agreement; got {metric!r}")
+    found = summary(frame, metric).reindex([name for name in names if name in set(frame["method"])])
+    typer.echo(_text(readable(found, metric=f"{metric} (%)")))
+    if csv is not None:
+        found.to_csv(csv, float_format="%.4f")
+
+
+@app.command()
+def notebooks(
+    number: Annotated[list[str] | None, typer.Argument(help="Which notebooks, by number; default all.")] = None,
+    profile: Profile = "quick",
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="A parameter of the notebooks.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the executed notebooks.")] = Path("results/notebooks"),
+    processes: Annotated[int, typer.Option(min=1, help="Notebooks that run side by side.")] = 1,
+    cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = CELL_TIMEOUT,
+) -> None:
+    """Execute notebooks in order, with a profile's parameters and then those given by -p."""
+    paths = find_notebooks(number or [])
+    given = parse_assignments(parameter or [])
+    unused = set(load_profile(profile)) - {
+        name for path in find_notebooks() for name in declared_parameters(path)
+    }
+    if unused:
+        raise ValueError(f"profile {profile!r} sets what no notebook has: {', '.join(sorted(unused))}")
+    parameters = {path: profile_for(path, profile) | given for path in paths}
+    _run_notebooks(parameters, out, processes=processes, cell_timeout=cell_timeout)
+
+
+def _run_notebooks(
+    parameters: Mapping[Path, Mapping[str, Any]],
+    out: Path,
+    *,
+    again: bool = True,
+    processes: int = 1,
+    cell_timeout: int = CELL_TIMEOUT,
+) -> dict[str, float]:
+    """Execute notebooks, with their parameters checked before the first one starts; name -> seconds."""
+    for path, given in parameters.items():
+        check_parameters(path, given)
+    times = {}
+    # Processes, not threads: each run sets environment variables for its kernel.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        running = {}
+        for path, given in parameters.items():
+            target = out / path.name
+            if not again and target.exists() and target.stat().st_mtime > path.stat().st_mtime:
+                typer.echo(f"{path.name}: done before, kept")
+                continue
+            running[pool.submit(run_notebook, path, target, given, cell_timeout=cell_timeout)] = path
+        try:
+            for future in as_completed(running):
+                times[running[future].name] = future.result()
+                typer.echo(f"{running[future].name}: {future.result():.0f} s")
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return times
+
+
+def _with_fields(values: dict[str, Any], *models: BaseModel) -> list[Any]:
+    """Copies of the models with these fields set, each where it exists."""
+    known = [name for model in models for name in type(model).model_fields]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"--set takes {', '.join(known)}; got {name!r}")
+    return [
+        type(model).model_validate(
+            model.model_dump() | {n: v for n, v in values.items() if n in type(model).model_fields}
+        )
+        for model in models
+    ]
+
+
+def _text(table: pd.DataFrame) -> str:
+    return with_labels(table).to_string()
+
+
+def main() -> None:
+    """Entry point: an error that a user can mend is one line, and the exit status is not zero."""
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code == 130:  # Ctrl-C
+            typer.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
+        raise
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "".join(f"{part}: " for part in first["loc"])
+        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"  # ours say it themselves
+        typer.echo(f"error: {place}{first['msg']}{got}", err=True)
+        raise SystemExit(2) from None
+    except (ValueError, NotebookError, NonFiniteLossError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None

@@ -1,0 +1,212 @@
+"""Run the kit's notebooks through papermill, strictly: what it would let pass is an error here."""
+
+import ast
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import nbformat
+import papermill
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from traitlets.config import Config
+
+from ctsl_lib import ROOT
+from ctsl_lib.data.catalogue import RETRIEVAL
+from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.images import Images
+from ctsl_lib.data.reid import Market1501
+from ctsl_lib.environment import show
+from ctsl_lib.errors import NotebookError
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.losses.objective import Objective
+from ctsl_lib.training.recipe import Recipe
+
+NOTEBOOKS = ROOT / "notebooks"
+SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Images, Digits, Market1501, Objective, Spec)
+"""Where the range of a parameter is stated, once."""
+CELL_TIMEOUT = 24 * 3600
+"""Seconds; a cell may train a table of large networks. `ctsl notebooks --cell-timeout` changes it."""
+
+
+def find_notebooks(numbers: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
+    """The notebooks with these numbers ("3" or "03"), or all, in order."""
+    available = {int(path.name[:2]): path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    wanted = list(numbers)
+    unknown = [number for number in wanted if not number.isdigit() or int(number) not in available]
+    if unknown:
+        raise ValueError(
+            f"NUMBER must be among {', '.join(f'{n:02d}' for n in available)}; got {', '.join(unknown)}"
+        )
+    return [available[int(number)] for number in wanted] if wanted else list(available.values())
+
+
+def declared_parameters(path: Path) -> dict[str, tuple[Any, Any]]:
+    """Name -> (type, default) of the annotated assignments in the cell tagged `parameters`."""
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise NotebookError(f"{path.name} must have one cell tagged 'parameters', it has {len(cells)}")
+    found: dict[str, tuple[Any, Any]] = {}
+    types: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict}
+    for statement in ast.parse(cells[0].source).body:
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            raise NotebookError(f"{path.name}: each parameter must read `name: type = value`")
+        annotation = ast.unparse(statement.annotation)
+        default = ast.literal_eval(statement.value) if statement.value is not None else None
+        found[statement.target.id] = (eval(annotation, {"__builtins__": {}}, types), default)
+    return found
+
+
+def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given parameters as the types that the notebook declares; ValueError on unknown or unfit ones.
+
+    A parameter named like a field of a spec (epochs, label_noise, ...) must be in that field's range as well.
+    """
+    declared = declared_parameters(path)
+    checked = {}
+    for name, value in given.items():
+        if name not in declared:
+            known = ", ".join(declared)
+            raise ValueError(f"{path.name} has no parameter {name!r}; it has {known}")
+        kind = declared[name][0]
+        try:
+            checked[name] = TypeAdapter(kind).validate_python(value, strict=kind is bool)
+            for model in SPECIFIED:
+                field = model.model_fields.get(name)
+                if field is not None:
+                    ranged: Any = Annotated[field.annotation, None, *field.metadata]  # at least one is needed
+                    TypeAdapter(ranged).validate_python(checked[name])
+        except ValidationError as error:
+            wanted = getattr(kind, "__name__", kind) if not hasattr(kind, "__args__") else kind
+            reason = error.errors()[0]["msg"]
+            raise ValueError(f"{name} must be {wanted} in {path.name}, got {value!r}: {reason}") from None
+    return checked
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """["epochs=3", "seeds=[0, 1]"] -> values as YAML reads them, numbers like 1e-3 included."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"a parameter must read NAME=VALUE, got {assignment!r}")
+        values[name] = _number_or(yaml.safe_load(text))
+    return values
+
+
+def _number_or(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text; a person means a number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    if isinstance(value, list):
+        return [_number_or(item) for item in value]
+    return value
+
+
+def profile_for(path: Path, name: str, folder: Path = NOTEBOOKS) -> dict[str, Any]:
+    """The part of a profile that this notebook has parameters for; one profile serves several notebooks."""
+    declared = declared_parameters(path)
+    _, dataset = declared.get("dataset", (str, ""))
+    return {
+        name: value for name, value in load_profile(name, folder, dataset=dataset).items() if name in declared
+    }
+
+
+def load_profile(name: str, folder: Path = NOTEBOOKS, *, dataset: str = "") -> dict[str, Any]:
+    """Parameters of a profile, from notebooks/profiles/NAME.yaml; for person re-identification NAME_reid.yaml."""
+    paths = {found.stem: found for found in sorted((folder / "profiles").glob("*.yaml"))}
+    names = [found for found in paths if not found.endswith("_reid")]
+    if name not in names:
+        raise ValueError(f"profile must be one of {', '.join(names)}; got {name!r}")
+    path = paths.get(f"{name}_reid", paths[name]) if dataset in RETRIEVAL else paths[name]
+    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return {key: _number_or(value) for key, value in values.items()}
+
+
+def run_notebook(
+    source: Path, target: Path, parameters: Mapping[str, Any], *, cell_timeout: int = CELL_TIMEOUT
+) -> float:
+    """Execute `source` with parameters and write it, outputs and all, to `target`; returns seconds.
+
+    It runs in the folder that the caller is in, so that records and figures are found from the kit's root.
+    Raises NotebookError with the failing cell; `target` is then as it was before, and the notebook as far as it
+    came stands beside it, in a hidden file: a half-run notebook must not pass for a finished one.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.stem}.part.ipynb")
+    started = time.perf_counter()
+    checked = check_parameters(source, parameters)
+    bar = {"desc": source.stem, "leave": False} if show(None) else False
+    sockets = tempfile.TemporaryDirectory(prefix="ctsl-")
+    with sockets, _environment(CTSL_PROGRESS="0", PYTHONWARNINGS="default"):
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(partial),
+                parameters=checked,
+                progress_bar=bar,
+                log_output=False,
+                execution_timeout=cell_timeout,
+                start_timeout=120,
+                config=_transport(Path(sockets.name)),
+            )
+        except papermill.PapermillExecutionError as error:
+            cell = f"In [{error.exec_count}]:\n{error.source}\n\n{error.ename}: {error.evalue}"
+            raise NotebookError(f"{source.name} failed in this cell:\n{cell}") from None
+        except (RuntimeError, TimeoutError) as error:
+            raise NotebookError(f"{source.name} did not finish: {type(error).__name__}: {error}") from None
+    _check_complete(partial, source.name)
+    _tidy(partial)
+    partial.replace(target)
+    return time.perf_counter() - started
+
+
+def _transport(folder: Path) -> Config:
+    """Talk to the kernel through files of its own: quieter than TCP, and safe where users share a machine."""
+    if sys.platform == "win32":
+        return Config()
+    return Config({"KernelManager": {"transport": "ipc", "ip": str(folder / "kernel")}})
+
+
+@contextmanager
+def _environment(**values: str) -> Any:
+    """Environment variables for the kernel that is started inside the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _check_complete(path: Path, name: str) -> None:
+    """A kernel that ends early (sys.exit) leaves later cells unrun without any error: make it one."""
+    for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
+            raise NotebookError(f"{name} ended before cell {number}, which was never run:\n{cell.source}")
+
+
+def _tidy(path: Path) -> None:
+    """Drop what papermill notes of time and place, so that a notebook changes only where its results do."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.metadata.get("tags") == []:
+            cell.metadata.pop("tags")
+    nbformat.write(notebook, path)

@@ -1,0 +1,135 @@
+"""Commands of `ctsl` for real images: data, train, status, claims."""
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from ctsl_lib.cli.notebooks import load_profile, parse_assignments
+from ctsl_lib.data.archives import SOURCES, data_root, download, find
+from ctsl_lib.data.catalogue import RETRIEVAL
+from ctsl_lib.data.images import Images
+from ctsl_lib.data.market1501 import find_market
+from ctsl_lib.data.reid import Market1501
+from ctsl_lib.data.types import RetrievalSplit
+from ctsl_lib.evidence.claims import DATASETS, NOT_TESTED, claims_table, judge
+from ctsl_lib.evidence.conclusions import in_words
+from ctsl_lib.evidence.papertables import export, measurements, pair_name, paper_table, readable_table, state_of
+from ctsl_lib.experiments.costs import cost
+from ctsl_lib.experiments.plan import Plan, plan_from
+from ctsl_lib.experiments.provenance import default_device, device_name
+from ctsl_lib.experiments.store import Store
+
+app = typer.Typer()
+Dataset = Annotated[
+    str, typer.Argument(help=f"{', '.join((*SOURCES, *RETRIEVAL))}, or the path of a tree of class folders.")
+]
+Profile = Annotated[str, typer.Option(help="A file of notebooks/profiles without its .yaml.")]
+Parameter = Annotated[
+    list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Another value for the profile.")
+]
+Processes = Annotated[int | None, typer.Option(min=1, help="Runs side by side. [default: by networks and cores]")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="CPU threads of each run. [default: by networks and cores]")
+]
+
+
+def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> Plan:
+    """The profile's plan for a data set, with values changed by hand."""
+    return plan_from(load_profile(profile, dataset=dataset) | parse_assignments(parameter or []), dataset)
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(SOURCES)}, market1501.")],
+    fetch: Annotated[bool, typer.Option("--download", help="Fetch it first; its checksum is checked.")] = False,
+) -> None:
+    """Say where a data set is and what it holds; decode it into the cache."""
+    if fetch:
+        download(name)
+    if name == "market1501":
+        _describe_market()
+        return
+    path, _ = find(name)
+    loaded = Images.model_validate({"name": name}).load(seed=0)
+    mean, std = ([round(value / 255, 4) for value in values] for values in (loaded.mean, loaded.std))
+    typer.echo(f"{name}: {path.name} in {data_root()}")
+    typer.echo(f"training images  {len(loaded.train):,}\ntest images      {len(loaded.test):,}")
+    typer.echo(f"shape            {tuple(loaded.train.images.shape[1:])}\nclasses          {loaded.num_classes}")
+    typer.echo(f"mean             {mean}\nstd              {std}")
+
+
+def _describe_market() -> None:
+    market = Market1501()
+    loaded = market.load(seed=0)
+    said = market.deviations()
+    assert isinstance(loaded.test, RetrievalSplit)
+    typer.echo(f"market1501: {find_market().name} in {data_root()}")
+    typer.echo(f"training images  {len(loaded.train):,} of {loaded.num_classes} persons")
+    typer.echo(f"query images     {len(loaded.test.query):,}\ngallery images   {len(loaded.test.gallery):,}")
+    typer.echo("\n".join(f"deviation        {one}" for one in said) or "as published     all counts agree")
+
+
+@app.command()
+def train(
+    dataset: Dataset,
+    profile: Profile = "small",
+    parameter: Parameter = None,
+    processes: Processes = None,
+    threads: Threads = None,
+) -> None:
+    """Run what a table of the paper still lacks. Stop it at any time; the same command goes on."""
+    plan = plan_of(dataset, profile, parameter)
+    plan.train(processes=processes, threads=threads)
+    _print_table(plan)
+
+
+@app.command()
+def status(
+    dataset: Annotated[str | None, typer.Argument(help="A table in detail; default a line for each.")] = None,
+    profile: Profile = "small",
+    parameter: Parameter = None,
+) -> None:
+    """List what is done, running, stopped and missing for a table, stage 1 included, and what it would cost."""
+    store = Store()
+    everything = list(store)
+    for name in DATASETS if dataset is None else [dataset]:
+        plan = plan_of(name, profile, parameter)
+        rows = plan.runs()
+        states = [state_of(spec, store) for _, spec in rows]
+        if dataset is not None:
+            for (method, spec), state in zip(rows, states, strict=True):
+                typer.echo(f"{pair_name(spec.peers):24} {method:14} seed {spec.seed:<3} {spec.key}  {state}")
+        counts = Counter(state.split()[0].strip(":") for state in states)
+        left = [spec for (_, spec), state in zip(rows, states, strict=True) if state != "done"]
+        said = ", ".join(f"{count} {state}" for state, count in counts.items())
+        price = f"; left: {cost(left, everything, device_name(default_device()))}" if left else ""
+        typer.echo(f"{name}: {said}{price}")
+
+
+@app.command()
+def claims(
+    profile: Profile = "small",
+    dataset: Annotated[list[str] | None, typer.Option(help="Data sets to look at; default all four.")] = None,
+    parameter: Parameter = None,
+    every: Annotated[bool, typer.Option("--all", help="List comparisons that are not tested, too.")] = False,
+) -> None:
+    """Judge the paper's claims by the records that are there: the comparisons, then each claim in words."""
+    found = judge({name: plan_of(name, profile, parameter).records() for name in dataset or list(DATASETS)})
+    table = claims_table(found)
+    shown = table if every else table[table["verdict"] != NOT_TESTED]
+    with pd.option_context("display.width", 200, "display.max_colwidth", 90):
+        typer.echo(shown.to_string(index=False) if len(shown) else "no comparison is tested")
+    typer.echo("\n" + "\n\n".join(in_words(claim).replace("**", "") for claim in found))
+
+
+def _print_table(plan: Plan) -> None:
+    table = paper_table(measurements(plan), plan)
+    shown = readable_table(table, metric=plan.data.metric)
+    name = Path(plan.dataset).stem
+    csv, latex = export(table, shown, Path("results") / "tables", name)
+    typer.echo(f"{plan.dataset}\n\n{shown.to_string()}")
+    typer.echo(f"\nwritten to {csv} and {os.path.relpath(latex)}")

@@ -1,0 +1,144 @@
+"""Real image sets as data of a spec: decoded once into a cache, then mapped into memory."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from ctsl_lib.data import cache
+from ctsl_lib.data.archives import Arrays, check, data_root, find, read_class_folders
+from ctsl_lib.data.cache import statistics
+from ctsl_lib.data.splits import add_label_noise, stratified
+from ctsl_lib.data.types import Dataset, Split
+from ctsl_lib.errors import DataError
+from ctsl_lib.randomness import derive_seed
+
+DIGESTS = {"cifar10": "ecaa97ed548ce24ccaea80fc0220b19a", "cifar100": "75ebce90e558059c26e40f4775405a8d"}
+"""What `Images.digest` must give for the published data sets that we could read ourselves."""
+
+
+class Images(BaseModel, frozen=True, extra="forbid"):
+    """A published data set of real images; where it is looked for, see `ctsl data`."""
+
+    metric: ClassVar[str] = "top1"
+
+    name: Literal["cifar10", "cifar100", "tiny_imagenet", "fashion_mnist"]
+    n_train: int | None = Field(default=None, ge=20)
+    """Number of training images, every class in proportion; None for all that validation leaves."""
+    n_validation: int = Field(default=0, ge=0)
+    """Training images set apart to choose settings on."""
+    label_noise: float = Field(default=0, ge=0, lt=1)
+    """Share of training images that carry a random label."""
+
+    def load(self, seed: int) -> Dataset:
+        """The data set; which images train and validate, and which labels are wrong, follows from `seed`."""
+        source = self._source()
+        arrays = source.arrays
+        labels = torch.from_numpy(arrays.train_labels)
+        train, validation = torch.arange(len(labels)), torch.empty(0, dtype=torch.int64)
+        if self.n_validation + (self.n_train or 1) > len(labels):
+            raise DataError(
+                f"n_train and n_validation must be at most the {len(labels)} training images together, "
+                f"got {self.n_train} and {self.n_validation}"
+            )
+        if self.n_validation:
+            train, validation = stratified(
+                train, labels, size=self.n_validation, seed=derive_seed(seed, "validation")
+            )
+        if self.n_train is not None and self.n_train < len(train):
+            _, train = stratified(train, labels, size=self.n_train, seed=derive_seed(seed, "train"))
+        names = arrays.class_names
+        noisy = add_label_noise(labels[train], self.label_noise, num_classes=len(names), seed=seed)
+        images, test = torch.from_numpy(arrays.train_images), torch.from_numpy(arrays.test_images)
+        test_labels = torch.from_numpy(arrays.test_labels)
+        return Dataset(
+            name=self.name,
+            train=Split(_rows(images, train), noisy, labels[train]),
+            validation=Split(_rows(images, validation), labels[validation], labels[validation]),
+            test=Split(test, test_labels, test_labels),
+            class_names=names,
+            mean=source.mean,
+            std=source.std,
+            digest=source.digest,
+        )
+
+    def digest(self) -> str:
+        """A hash of all decoded images and labels; raises DataError where they are not at hand."""
+        return self._source().digest
+
+    def _source(self) -> "Cached":
+        path, read = find(self.name)
+        return cached(path, lambda: check(self.name, read()), expected=DIGESTS.get(self.name))
+
+
+class ImageFolder(Images, frozen=True, extra="forbid"):
+    """Your own images: a folder or zip with train/<class>/* and test/<class>/*."""
+
+    name: Literal["folder"] = "folder"  # type: ignore[assignment]
+    path: str
+    """Folder or zip; a relative path is looked for in the data folder."""
+    size: int | None = Field(default=None, ge=8)
+    """Shorten each image's smaller side to this and crop its middle; None where all have one size."""
+
+    def _source(self) -> "Cached":
+        path = data_root() / self.path
+        if not path.exists():
+            raise DataError(f"path must be a folder or zip of class folders; {path} does not exist")
+        return cached(path, lambda: read_class_folders(path, self.size), self.size)
+
+
+def _rows(images: Tensor, chosen: Tensor) -> Tensor:
+    """Those rows; the memory-mapped whole where all are chosen, which costs no memory."""
+    return images if len(chosen) == len(images) else images[chosen]
+
+
+class Cached(NamedTuple):
+    """A decoded data set, mapped into memory, with the statistics of its training images."""
+
+    arrays: Arrays
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    digest: str
+
+
+def cached(
+    path: Path, read: Callable[[], Arrays], variant: int | None = None, expected: str | None = None
+) -> Cached:
+    """The decoded images of the source at `path`, read only if the cache does not hold them yet.
+
+    Images are put in an order of their own (by class, then by content), so that an archive and a tree of class
+    folders with the same images give the same data set, hence the same results.
+    """
+
+    def build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        arrays = in_own_order(read())
+        found = cache.digest(arrays[:4])
+        if expected is not None and found != expected:
+            raise DataError(f"{path} is readable but does not hold the published images: digest {found}")
+        about = {"class_names": arrays.class_names, "digest": found} | statistics(arrays.train_images)
+        return dict(zip(Arrays._fields[:4], arrays[:4], strict=True)), about
+
+    entry = cache.cached(cache.entry_name(path, variant), build)
+    about = entry.about
+    arrays = Arrays(**entry.arrays, class_names=tuple(about["class_names"]))
+    return Cached(arrays, tuple(about["mean"]), tuple(about["std"]), about["digest"])
+
+
+def in_own_order(arrays: Arrays) -> Arrays:
+    """The same images sorted by class and then by content."""
+
+    def order(images: np.ndarray, labels: np.ndarray) -> list[int]:
+        content = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
+        return sorted(range(len(labels)), key=lambda i: (labels[i], content[i]))
+
+    train = order(arrays.train_images, arrays.train_labels)
+    test = order(arrays.test_images, arrays.test_labels)
+    return Arrays(
+        arrays.train_images[train], arrays.train_labels[train],
+        arrays.test_images[test], arrays.test_labels[test], arrays.class_names,
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+"""Market-1501 in its official layout: `bounding_box_train`, `query`, `bounding_box_test`, as a folder or a zip.
+
+A file name says who was seen by which camera: `0002_c1s1_000451_03.jpg` is identity 2 by camera 1.
+"""
+
+import re
+from collections import Counter
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ctsl_lib.data.archives import Files, data_root, list_files
+from ctsl_lib.data.types import DISTRACTOR
+from ctsl_lib.errors import DataError
+
+FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+NAME = re.compile(r"(-1|\d{4})_c([1-9])s\d_\d{6}_\d{2}\.jpg(\.jpg)?")
+"""Identity and camera; a few published files end in .jpg twice."""
+PLACES = ("Market-1501-v15.09.15", "Market-1501", "market1501")
+"""Names under which it is looked for in the data folder, as they are or with .zip."""
+PUBLISHED = {
+    "training images": 12_936, "query images": 3_368, "gallery images": 15_913,
+    "training identities": 751, "query identities": 750,
+}  # fmt: skip
+"""Counts after junk is dropped (Zheng et al. 2015; torchreid has the same)."""
+
+
+class Pictures(NamedTuple):
+    """Images (N, 3, H, W) uint8, with each one's identity and camera, (N,) int64, ordered by file name."""
+
+    images: np.ndarray
+    identities: np.ndarray
+    cameras: np.ndarray
+
+
+class Market(NamedTuple):
+    """The three parts. Junk (identity -1) is dropped; distractors (0) are in the gallery alone."""
+
+    train: Pictures
+    query: Pictures
+    gallery: Pictures
+
+
+def find_market(root: Path | None = None) -> Path:
+    """Where Market-1501 is in the data folder; raises a DataError that says how to come by it."""
+    root = root if root is not None else data_root()
+    for place in PLACES:
+        for path in (root / place, root / f"{place}.zip"):
+            if path.exists():
+                return path
+    raise DataError(
+        f"Market-1501 is not in {root}. It is given out by its authors (Zheng et al. 2015, 'Scalable Person "
+        f"Re-identification: A Benchmark'), so the kit does not download it. Put the folder {PLACES[0]}, or a "
+        "zip of it, into the data folder, or let CTSL_DATA name the folder that holds it"
+    )
+
+
+def read_market(path: Path, size: tuple[int, int] | None = (256, 128)) -> Market:
+    """Read all three parts.
+
+    Args:
+        path: the folder or zip, the layout at its top or one folder below.
+        size: (height, width) that each image is resized to; None where all have one size already.
+
+    Raises: DataError on a missing or empty part, a wrong file name, a damaged image, or mixed sizes where
+        `size` is None.
+    """
+    files = list_files(path)
+    return Market(*(_read_part(path, files, part, size) for part in FOLDERS))
+
+
+def _read_part(path: Path, files: Files, part: str, size: tuple[int, int] | None) -> Pictures:
+    folder = FOLDERS[part]
+    # Windows leaves Thumbs.db files beside the pictures.
+    names = sorted(name for name in files if name.split("/")[-2:-1] == [folder] and name.endswith(".jpg"))
+    if not names:
+        raise DataError(f"{path} needs images {folder}/*.jpg, as Market-1501 is laid out; there are none")
+    labels = [_parse(path, name) for name in names]
+    lowest = DISTRACTOR if part == "gallery" else DISTRACTOR + 1
+    kept = [(name, label) for name, label in zip(names, labels, strict=True) if label[0] >= lowest]
+    if not kept:
+        raise DataError(f"{path}: {folder} shows no person; all its images are junk or distractors")
+    first = _decode(path, kept[0][0], files, size)
+    images = np.empty((len(kept), *first.shape), dtype=np.uint8)  # filled one by one: 3 GB are not held twice
+    for row, (name, _) in enumerate(kept):
+        image = _decode(path, name, files, size)
+        if image.shape != first.shape:
+            raise DataError(
+                f"{path}: {name} is {image.shape[1]} pixels high and {image.shape[2]} wide, others are "
+                f"{first.shape[1]} and {first.shape[2]}; give a size to bring all to one"
+            )
+        images[row] = image
+    identities, cameras = np.array([label for _, label in kept], dtype=np.int64).T
+    return Pictures(images, identities, cameras)
+
+
+def _parse(path: Path, name: str) -> tuple[int, int]:
+    match = NAME.fullmatch(name.rsplit("/", 1)[-1])
+    if match is None:
+        raise DataError(
+            f"{path}: {name} must be named like 0002_c1s1_000451_03.jpg (identity, camera, sequence, frame, box)"
+        )
+    return int(match[1]), int(match[2])
+
+
+def _decode(path: Path, name: str, files: Files, size: tuple[int, int] | None) -> np.ndarray:
+    try:
+        with Image.open(BytesIO(files[name]())) as image:
+            colour = image.convert("RGB")
+            if size is not None:
+                colour = colour.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            return np.asarray(colour).transpose(2, 0, 1)
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"{path}: {name} cannot be read as an image ({error})") from None
+
+
+def deviations(market: Market) -> list[str]:
+    """In what these images differ from the published data set, and what will not count; a sentence each."""
+    found = {
+        "training images": len(market.train.identities),
+        "query images": len(market.query.identities),
+        "gallery images": len(market.gallery.identities),
+        "training identities": len(set(market.train.identities.tolist())),
+        "query identities": len(set(market.query.identities.tolist())),
+    }
+    said = [
+        f"{name}: {count:,}, published {PUBLISHED[name]:,}"
+        for name, count in found.items()
+        if count != PUBLISHED[name]
+    ]
+    cameras: dict[int, set[int]] = {}
+    for part in (market.query, market.gallery):
+        for identity, camera in zip(part.identities.tolist(), part.cameras.tolist(), strict=True):
+            cameras.setdefault(identity, set()).add(camera)
+    queries = Counter(market.query.identities.tolist())
+    for identity in sorted(queries):
+        if len(cameras[identity]) == 1:
+            said.append(
+                f"identity {identity} was seen by one camera only: its {queries[identity]} queries cannot count"
+            )
+    return said

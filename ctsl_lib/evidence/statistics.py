@@ -1,0 +1,95 @@
+"""Means, intervals, paired differences, effects of the factorial."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ctsl_lib.losses.objective import GROUPS
+
+
+class Interval(NamedTuple):
+    """A mean over n values with its confidence interval; NaN bounds for n < 2."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+    @property
+    def half(self) -> float:
+        """Half of its width."""
+        return (self.high - self.low) / 2
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" if self.n < 2 else f"{self.mean:.2f} ± {self.half:.2f}"
+
+
+def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
+    """Mean and Student-t interval of independent values, one for each seed."""
+    sample = np.asarray(values, dtype=float)
+    if sample.ndim != 1 or len(sample) == 0:
+        raise ValueError(f"values must be a non-empty list of numbers, got shape {sample.shape}")
+    mean, n = float(sample.mean()), len(sample)
+    if n < 2:
+        return Interval(mean, float("nan"), float("nan"), n)
+    half = float(stats.t.ppf(0.5 + confidence / 2, n - 1) * stats.sem(sample))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def pivot(frame: pd.DataFrame, metric: str = "top1", peer: int | None = None) -> pd.DataFrame:
+    """Seeds x methods: the metric of one peer, or by default its mean over the peers of a run.
+
+    The seed is the unit of replication: peers of one run are not independent of one another.
+    """
+    chosen = frame if peer is None else frame[frame["peer"] == peer]
+    order = list(dict.fromkeys(frame["method"]))
+    return chosen.pivot_table(index="seed", columns="method", values=metric, aggfunc="mean")[order]
+
+
+def paired_difference(values: pd.DataFrame, method: str, baseline: str = "independent") -> Interval:
+    """Mean over the seeds that both have of method - baseline, with its interval."""
+    for name in (method, baseline):
+        if name not in values:
+            raise ValueError(f"method must be one of {', '.join(map(str, values.columns))}; got {name!r}")
+    difference = (values[method] - values[baseline]).dropna()
+    if difference.empty:
+        raise ValueError(f"{method} and {baseline} have no seed in common")
+    return mean_interval(difference.to_numpy())
+
+
+def factorial_effects(frame: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
+    """Main effects and interactions of the eight ablation rows, each with an interval over seeds.
+
+    The main effect of a factor is the mean of the four rows with it minus the mean of the four without. An
+    interaction of several factors is the same contrast with the product of their signs, scaled so that, for
+    two factors, it is half of (effect of A with B) - (effect of A without B): 0 where effects add up.
+    """
+    values = pivot(frame, metric).dropna()
+    factors = list(GROUPS)
+    wanted = ["+".join(c) or "none" for r in range(len(factors) + 1) for c in combinations(factors, r)]
+    missing = [row for row in wanted if row not in values]
+    if missing:
+        raise ValueError(f"effects need all eight ablation rows, missing: {', '.join(missing)}")
+    present = {row: set(row.split("+")) for row in wanted}
+    rows = {}
+    for size in range(1, len(factors) + 1):
+        for chosen in combinations(factors, size):
+            sign = {row: (-1) ** sum(factor not in present[row] for factor in chosen) for row in wanted}
+            contrast = sum((sign[row] * values[row] for row in wanted), start=0 * values["none"]) / 4
+            effect = mean_interval(contrast.to_numpy())
+            rows[" × ".join(chosen)] = {
+                "effect": effect.mean,
+                "low": effect.low,
+                "high": effect.high,
+                "n": effect.n,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("contrast")

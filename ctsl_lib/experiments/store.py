@@ -1,0 +1,162 @@
+"""Records of runs, as files."""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from ctsl_lib import ROOT
+from ctsl_lib.data.catalogue import DataSpec
+from ctsl_lib.environment import write_atomically
+from ctsl_lib.errors import DataError, StateError
+from ctsl_lib.experiments.provenance import Provenance
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.models.peer import Peer
+from ctsl_lib.models.registry import build_peer
+from ctsl_lib.training.checkpoint import Checkpoint, read_state
+from ctsl_lib.training.history import History
+
+
+class Record(BaseModel, frozen=True):
+    """What came of a spec."""
+
+    spec: Spec
+    data_digest: str = ""
+    """Of the decoded images that it was trained and judged on; empty in records of numerics 2 and before."""
+    parameters: list[int]
+    """Of each peer."""
+    metrics: dict[str, list[float]]
+    """Of the last epoch, in percent; see `evaluation.evaluate`."""
+    history: History
+    provenance: Provenance
+
+
+class Store:
+    """A folder of records, one JSON file for each spec, under the data set's name and the spec's key."""
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root if root is not None else os.environ.get("CTSL_RECORDS", ROOT / "data" / "records"))
+        self._digests: dict[DataSpec, str | None] = {}
+
+    def path(self, spec: Spec) -> Path:
+        """Where the record of `spec` belongs."""
+        return self.root / spec.data.name / f"{spec.key}.json"
+
+    def weights_path(self, spec: Spec) -> Path:
+        """Where the trained peers of `spec` belong, if they are kept."""
+        return self.path(spec).with_suffix(".pt")
+
+    def checkpoint(self, spec: Spec) -> Checkpoint:
+        """Where a run of `spec` keeps its state until it has a record."""
+        return Checkpoint(self.path(spec).with_suffix(".ckpt"), float(os.environ.get("CTSL_CHECKPOINT", "30")))
+
+    def data_digest(self, data: DataSpec, *, again: bool = False) -> str | None:
+        """The digest of the images that `data` stands for now; None where they are not at hand.
+
+        Asked once for each data set, as a folder of many files takes a moment; anew if `again`.
+        """
+        if again or data not in self._digests:
+            try:
+                self._digests[data] = data.digest()
+            except DataError:
+                self._digests[data] = None
+        return self._digests[data]
+
+    def load(self, spec: Spec, *, weights: bool = False) -> Record | None:
+        """The record of `spec`; None where none can be used, or where trained peers are wanted and not there.
+
+        One that was made from other images than those at hand now is named in a warning and not used.
+        """
+        if not self.path(spec).exists() or (weights and not self.weights_path(spec).exists()):
+            return None
+        record = self._read(self.path(spec))
+        if record is None or not self._same_data(self.path(spec), spec, record.data_digest):
+            return None
+        if weights:
+            kept = self._kept(spec)
+            if kept is None or not self._same_data(self.weights_path(spec), spec, kept["data_digest"]):
+                return None
+        return record
+
+    def _same_data(self, path: Path, spec: Spec, made_from: str) -> bool:
+        now = self.data_digest(spec.data)
+        if now is None or now == made_from:
+            return True
+        warnings.warn(
+            f"{path} was made from other images of {spec.data.name} (digest {made_from or 'not known'}) than "
+            f"those at hand (digest {now}); it is not used, and the run is made anew when it is asked for",
+            stacklevel=3,
+        )
+        return False
+
+    def save(self, record: Record, peers: Sequence[Peer] | None = None) -> None:
+        """Write a record, and before it the weights if peers are given: both whole or not at all."""
+        path = self.path(record.spec)
+        if peers is not None:
+            kept = {
+                "data_digest": record.data_digest,
+                "peers": [{name: value.cpu() for name, value in peer.state_dict().items()} for peer in peers],
+            }
+            write_atomically(self.weights_path(record.spec), lambda temporary: torch.save(kept, temporary))
+        text = record.model_dump_json(indent=1) + "\n"
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def load_peers(self, spec: Spec) -> list[Peer]:
+        """The trained peers of `spec`, in evaluation mode, on the CPU.
+
+        Raises: FileNotFoundError where they were not kept, DataError where they cannot be used.
+        """
+        path = self.weights_path(spec)
+        kept = self._kept(spec)
+        if kept is None or not self._same_data(path, spec, kept["data_digest"]):
+            if not path.exists():
+                raise FileNotFoundError(f"{path} does not exist: run the spec with keep_weights=True")
+            raise DataError(f"{path} cannot be used (see the warning); run the spec with keep_weights=True")
+        data_shape = _shape(spec)
+        peers = [build_peer(name, *data_shape, seed=0) for name in spec.peers]
+        for peer, state in zip(peers, kept["peers"], strict=True):
+            peer.load_state_dict(state)
+        return [peer.eval() for peer in peers]
+
+    def _kept(self, spec: Spec) -> dict[str, Any] | None:
+        """What the file of weights holds; None where there is none, or, with a warning, a damaged one."""
+        path = self.weights_path(spec)
+        try:
+            return read_state(path, "peers")
+        except FileNotFoundError:
+            return None
+        except StateError as error:
+            warnings.warn(f"{path} is not used: {error}", stacklevel=3)
+            return None
+
+    def __iter__(self) -> Iterator[Record]:
+        """All records that can be read; a damaged or foreign file is named in a warning and left out."""
+        for path in sorted(self.root.glob("*/*.json")):
+            record = self._read(path)
+            if record is not None:
+                yield record
+
+    def _read(self, path: Path) -> Record | None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        try:
+            record = Record.model_validate_json(text)
+        except (ValidationError, UnicodeDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            warnings.warn(f"{path} is not a record and is left out: {reason}", stacklevel=2)
+            return None
+        if self.path(record.spec).name != path.name:
+            warnings.warn(f"{path} does not hold the spec that it is named for; left out", stacklevel=2)
+            return None
+        return record
+
+
+def _shape(spec: Spec) -> tuple[int, int]:
+    data = spec.data.load(spec.seed)
+    return data.channels, data.num_classes

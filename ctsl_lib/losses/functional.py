@@ -1,0 +1,151 @@
+r"""The four kinds of knowledge as pure functions of tensors.
+
+Cross entropy is PyTorch's own. The rest are the *response* loss (also used, against a frozen copy, for
+self-learning), and the two halves of the *relation* loss: *distance* and *angle*. How these are computed, for all
+peers at once, is in `relations`; as the formulas are written, in `reference`. Beside them stands the *triplet*
+loss, which learns from labels and is usual for person re-identification.
+
+No function here detaches anything: whoever calls it decides, visibly, which side may learn.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ctsl_lib.losses.relation_kernel import both_ways, check_embeddings, check_finite, unchecked_relation_losses
+
+
+def response_loss(logits: Tensor, target_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    r"""KL divergence from a target's softened answer to one's own.
+
+    .. math:: L = \frac1B \sum_b \sum_c q_{bc} \log\frac{q_{bc}}{p_{bc}}, \quad
+              p = \mathrm{softmax}(z/t),\ q = \mathrm{softmax}(z'/t)
+
+    The sum runs over classes, the mean over the batch alone: PyTorch's ``reduction="mean"`` would divide by
+    the number of classes as well. There is no factor t^2.
+
+    Args:
+        logits: (B, C) own answers z.
+        target_logits: (B, C) the target's answers z'. Detach them here if they must not learn.
+        temperature: t > 0; larger softens both sides.
+
+    Returns: a scalar in nats, at least 0 up to rounding; 0 exactly where both sides are equal.
+    Raises: ValueError on shapes that are not one (B, C), on non-finite input, or t <= 0.
+    Source: Zhang et al. 2018, arXiv 1706.00384 (t = 1, between peers); Yuan et al. 2020, arXiv 1909.11723
+        (t > 1, own frozen copy); Hinton et al. 2015, arXiv 1503.02531 (the temperature).
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature must be greater than 0, got {temperature}")
+    if logits.ndim != 2 or logits.shape != target_logits.shape or logits.numel() == 0:
+        raise ValueError(
+            "logits and target_logits must be non-empty and of one shape (B, C), "
+            f"got {tuple(logits.shape)} and {tuple(target_logits.shape)}"
+        )
+    check_finite(logits=logits, target_logits=target_logits)
+    log_p = F.log_softmax(_at_least_float32(logits) / temperature, dim=1)
+    log_q = F.log_softmax(_at_least_float32(target_logits) / temperature, dim=1)
+    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
+
+
+def distance_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
+    r"""How differently two networks space the images of a batch.
+
+    .. math:: L_{DD} = \frac{1}{B(B-1)} \sum_{u \ne v}
+              \mathrm{Huber}\big(\psi_D(u,v) - \psi'_D(u,v)\big), \quad
+              \psi_D(u,v) = \frac{\lVert f_u - f_v \rVert}{\mu}
+
+    where mu is the mean of the same side's distances over all ordered pairs of distinct images, and Huber
+    has delta 1. Shifting, rotating or scaling either side changes nothing.
+
+    Args:
+        embedding: (B, D) own embeddings f, B >= 2.
+        target_embedding: (B, D') the target's embeddings; D' may differ from D. Detach them here if they
+            must not learn.
+
+    Returns: a scalar without unit, at least 0; 0 where both sides have the same geometry. A side whose
+        images all coincide has distances 0.
+    Raises: ValueError on batches that are unequal or smaller than 2, or on non-finite input.
+    Source: Park et al. 2019, arXiv 1904.05068, eqs. 6 to 8, between peers.
+    """
+    pair = {"embedding": embedding, "target_embedding": target_embedding}
+    check_embeddings(pair, minimum=2, term="distance_loss")
+    return both_ways(unchecked_relation_losses(list(pair.values()), angle=False).distance)
+
+
+def angle_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
+    r"""How differently two networks arrange the images of a batch, seen from each image.
+
+    .. math:: L_{AD} = \frac{1}{B(B-1)(B-2)} \sum_{u \ne v \ne w \ne u}
+              \mathrm{Huber}\big(\psi_A(u,v,w) - \psi'_A(u,v,w)\big), \quad
+              \psi_A(u,v,w) = \Big\langle \tfrac{f_u - f_v}{\lVert f_u - f_v \rVert},
+                                          \tfrac{f_w - f_v}{\lVert f_w - f_v \rVert} \Big\rangle
+
+    Huber has delta 1. Shifting, rotating or scaling either side changes nothing. An image that coincides
+    with the vertex v has no direction from it: its cosines there count as 0 and pass no gradient.
+
+    Args:
+        embedding: (B, D) own embeddings f, B >= 3.
+        target_embedding: (B, D') the target's embeddings; D' may differ from D. Detach them here if they
+            must not learn.
+
+    Returns: a scalar without unit, in [0, 1.5]; 0 where both sides have the same angles.
+    Raises: ValueError on batches that are unequal or smaller than 3, or on non-finite input.
+    Source: Park et al. 2019, arXiv 1904.05068, eqs. 9 and 10, between peers.
+    """
+    pair = {"embedding": embedding, "target_embedding": target_embedding}
+    check_embeddings(pair, minimum=3, term="angle_loss")
+    return both_ways(unchecked_relation_losses(list(pair.values()), distance=False).angle)
+
+
+def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
+    r"""How much nearer the farthest image of the same class should be than the nearest image of another one.
+
+    .. math:: L = \frac{1}{|A|} \sum_{a \in A} \max\Big(0,\ m
+              + \max_{p \ne a,\, y_p = y_a} \lVert f_a - f_p \rVert
+              - \min_{n:\, y_n \ne y_a} \lVert f_a - f_n \rVert \Big)
+
+    A holds the images that have both another image of their class and one of another class in the batch, which
+    identity sampling sees to. It learns from labels; it is not one of the paper's terms.
+
+    Args:
+        embedding: (B, D) embeddings f.
+        labels: (B,) class indices y.
+        margin: m >= 0, in the embeddings' unit.
+
+    Returns: a scalar, at least 0; 0 where every image keeps the margin, and where A is empty. Two images that
+        coincide have distance 0 and pass no gradient to one another.
+    Raises: ValueError on shapes that do not fit, non-finite input, or a margin that is negative.
+    Source: Hermans et al. 2017, arXiv 1703.07737, eq. 5 (batch hard).
+    """
+    if not margin >= 0:
+        raise ValueError(f"margin must be 0 or more, got {margin}")
+    if embedding.ndim != 2 or labels.shape != embedding.shape[:1] or embedding.numel() == 0:
+        raise ValueError(
+            "embedding must be non-empty of shape (B, D) and labels (B,), "
+            f"got {tuple(embedding.shape)} and {tuple(labels.shape)}"
+        )
+    check_finite(embedding=embedding)
+    points = _at_least_float32(embedding)
+    same = labels[:, None] == labels
+    with torch.no_grad():  # only which images are hardest; their distances are taken below
+        scaled = points.double() / points.double().abs().amax().clamp(min=torch.finfo(torch.float64).tiny)
+        centred = scaled - scaled.mean(dim=0)
+        distances = torch.cdist(centred, centred)
+        farthest = distances.masked_fill(~same, -torch.inf).fill_diagonal_(-torch.inf).argmax(dim=1)
+        nearest = distances.masked_fill(same, torch.inf).argmin(dim=1)
+    anchors = (same.sum(dim=1) > 1) & ~same.all(dim=1)
+    gaps = _lengths(points - points[farthest]) - _lengths(points - points[nearest])
+    return torch.where(anchors, F.relu(margin + gaps), 0).sum() / anchors.sum().clamp(min=1)
+
+
+def _lengths(differences: Tensor) -> Tensor:
+    """Of each row; at zero, where the square root has no slope, the gradient is 0."""
+    peaks = differences.detach().abs().amax(dim=1)
+    apart = peaks > 0
+    peaks = torch.where(apart, peaks, 1)
+    squares = (differences / peaks[:, None]).square().sum(dim=1)  # at least 1: nothing overflows or vanishes
+    return torch.where(apart, peaks * torch.where(apart, squares, 1).sqrt(), 0)
+
+
+def _at_least_float32(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()

@@ -1,0 +1,39 @@
+"""Accuracy, calibration and agreement of answers."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+
+def top_k_accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
+    """Share of images, in percent, whose label is among the k largest logits."""
+    if not 1 <= k <= logits.shape[1]:
+        raise ValueError(f"k must be between 1 and the {logits.shape[1]} classes, got {k}")
+    hits = (logits.topk(k, dim=1).indices == labels[:, None]).any(dim=1)
+    return 100 * hits.double().mean().item()
+
+
+def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    r"""Mean distance between confidence and accuracy, in percent.
+
+    .. math:: \mathrm{ECE} = \sum_m \frac{|S_m|}{N}\,\lvert \mathrm{acc}(S_m) - \mathrm{conf}(S_m) \rvert
+
+    over `bins` equal bins S_m = (m/bins, (m+1)/bins] of the largest probability.
+    Source: Guo et al. 2017, arXiv 1706.04599, eq. 3.
+    """
+    confidence, answer = logits.double().softmax(dim=1).max(dim=1)
+    index = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gap = (answer == labels).double() - confidence
+    per_bin = torch.zeros(bins, dtype=torch.float64, device=logits.device).index_add_(0, index, gap)
+    return 100 * per_bin.abs().sum().item() / len(labels)
+
+
+def agreement(logits: Sequence[Tensor]) -> float:
+    """Share of images, in percent, on which two peers give the same answer; the mean over pairs of peers."""
+    if len(logits) < 2:
+        raise ValueError(f"agreement compares 2 or more peers, got {len(logits)}")
+    answers = [z.argmax(dim=1) for z in logits]
+    shares = [(a == b).double().mean().item() for a, b in combinations(answers, 2)]
+    return 100 * sum(shares) / len(shares)

@@ -1,0 +1,74 @@
+"""Tiny networks for the built-in images, which train in seconds."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ctsl_lib.models.peer import Peer
+from ctsl_lib.models.registry import register
+
+
+def _conv(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+    )
+
+
+@register("tiny_cnn")
+def tiny_cnn(channels: int, num_classes: int) -> Peer:
+    """Three plain convolutions, 16-32-64 wide, global average pooling; for 8x8 to 32x32 images."""
+    backbone = nn.Sequential(
+        _conv(channels, 16),
+        _conv(16, 32),
+        nn.MaxPool2d(2),
+        _conv(32, 64),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    return Peer(backbone, width=64, num_classes=num_classes)
+
+
+@register("tiny_reid")
+def tiny_reid(channels: int, num_classes: int) -> Peer:
+    """Four convolutions, 16-32-64-64 wide, early halvings, global average pooling; for 64x32 pictures."""
+    backbone = nn.Sequential(
+        nn.MaxPool2d(2),
+        _conv(channels, 16),
+        nn.MaxPool2d(2),
+        _conv(16, 32),
+        nn.MaxPool2d(2),
+        _conv(32, 64),
+        _conv(64, 64),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    return Peer(backbone, width=64, num_classes=num_classes)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside an identity path."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _conv(width, width)
+        self.second = nn.Sequential(
+            nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Same shape in and out."""
+        return F.relu(images + self.second(self.first(images)))
+
+
+@register("tiny_resnet")
+def tiny_resnet(channels: int, num_classes: int) -> Peer:
+    """A residual network, 24 and 32 wide, early pooling, global average pooling; for 8x8 to 32x32 images."""
+    backbone = nn.Sequential(
+        _conv(channels, 24),
+        nn.MaxPool2d(2),
+        ResidualBlock(24),
+        _conv(24, 32),
+        ResidualBlock(32),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    return Peer(backbone, width=32, num_classes=num_classes)

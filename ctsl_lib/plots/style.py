@@ -1,0 +1,73 @@
+"""One look for all plots: colours safe for colour-blind readers, never colour alone."""
+
+import io
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import PIL.Image
+from IPython.display import Image, display
+from matplotlib.figure import Figure
+
+from ctsl_lib import ROOT
+from ctsl_lib.evidence.labels import metric_label
+
+# Okabe and Ito's palette, https://jfly.uni-koeln.de/color/, without yellow; grey; two of Paul Tol's "muted".
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F", "#882255", "#332288"
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "h")
+LINES = (
+    "-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)),
+    (0, (5, 1, 1, 1, 1, 1)), (0, (2, 2)),
+)  # fmt: skip
+
+
+def style() -> AbstractContextManager[None]:
+    """The kit's look, as a context; it changes nothing outside."""
+    return plt.rc_context(
+        {
+            "figure.dpi": 100,
+            "savefig.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#E5E5E5",
+            "font.size": 10,
+            "axes.titlesize": 11,
+            "legend.frameon": False,
+        }
+    )
+
+
+def _axis(metric: str) -> str:
+    return "test accuracy (%)" if metric == "top1" else f"{metric_label(metric)} (%)"
+
+
+def look(position: int) -> dict[str, object]:
+    """Colour, marker and line style of the thing at this position of a plot."""
+    i = position % len(COLOURS)
+    return {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": LINES[i]}
+
+
+def save(figure: Figure, name: str, folder: Path | str = ROOT / "figures") -> Path:
+    """Write a figure as PNG under its name; returns the path."""
+    path = Path(folder) / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+    return path
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a figure in a notebook with a text for those who cannot see it, and close it.
+
+    Its colours are reduced to 256, which is hard to see and makes notebooks two to three times smaller.
+    """
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    plt.close(figure)
+    picture = PIL.Image.open(drawn).convert("RGB").quantize(256, method=PIL.Image.Quantize.MAXCOVERAGE)
+    picture.save(small, format="png", optimize=True)
+    display(Image(small.getvalue(), alt=alt))

@@ -1,0 +1,69 @@
+"""What the loop is fed with: augmented batches, and the frozen copies' answers to them."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ctsl_lib.data.augmentation import Augmentation, Erasing
+from ctsl_lib.data.sampler import order
+from ctsl_lib.data.types import Dataset
+from ctsl_lib.metrics.evaluation import predict
+from ctsl_lib.models.peer import Peer
+from ctsl_lib.models.precision import autocast
+from ctsl_lib.training.recipe import Recipe
+
+
+class FrozenLogits:
+    """Answers of the frozen copies to a batch; computed once for all where images are never changed."""
+
+    def __init__(self, frozen: Sequence[Peer] | None, data: Dataset, recipe: Recipe) -> None:
+        copies = list(dict.fromkeys(frozen or ()))  # one teacher of several peers answers once
+        self.index = [copies.index(copy) for copy in frozen or ()]
+        self.frozen = copies
+        self.precision = recipe.precision
+        self.all_logits: list[Tensor] | None = None
+        if not recipe.augments:
+            images = data.train.images
+            self.all_logits = [predict(copy, images, data, self.precision).logits for copy in self.frozen]
+
+    @torch.no_grad()
+    def __call__(self, batch: Tensor, images: Tensor) -> list[Tensor] | None:
+        """For each peer the (B, C) logits of its copy, or None where there are no copies.
+
+        Args:
+            batch: (B,) which training images. images: the same images, augmented and normalised.
+        """
+        if not self.frozen:
+            return None
+        if self.all_logits is not None:
+            answers = [logits[batch] for logits in self.all_logits]
+        else:
+            with autocast(images.device, self.precision):
+                answers = [copy(images).logits for copy in self.frozen]
+        return [answers[i] for i in self.index]
+
+
+class Batches:
+    """The batches of one epoch: augmented images, labels, the frozen copies' logits."""
+
+    def __init__(self, data: Dataset, recipe: Recipe, seed: int, epoch: int, frozen_logits: FrozenLogits) -> None:
+        self.data, self.recipe, self.frozen_logits = data, recipe, frozen_logits
+        self.seed, self.epoch = seed, epoch
+        (n, _, height, width), device = data.train.images.shape, data.train.images.device
+        self.order = order(data.train.labels, recipe, seed, epoch).to(device)
+        self.augmentation = Augmentation.draw(n, recipe.padding, recipe.mirror, seed, epoch).to(device)
+        self.erasing: Erasing | None = None
+        if recipe.erasing > 0:
+            self.erasing = Erasing.draw(n, recipe.erasing, height / width, seed, epoch).to(device)
+
+    def __len__(self) -> int:
+        return len(self.order) // self.recipe.batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, list[Tensor] | None]]:
+        train, size = self.data.train, self.recipe.batch_size
+        for batch in self.order[: len(self) * size].split(size):
+            images = self.data.normalise(self.augmentation(train.images, batch))
+            if self.erasing is not None:
+                images = self.erasing(images, batch)
+            yield images, train.labels[batch], self.frozen_logits(batch, images)

@@ -1,0 +1,185 @@
+"""One loop for every method and for both stages."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
+
+from ctsl_lib.data.types import Dataset, SplitName
+from ctsl_lib.environment import show
+from ctsl_lib.errors import NonFiniteLossError
+from ctsl_lib.losses.objective import Objective
+from ctsl_lib.metrics.evaluation import scores
+from ctsl_lib.models.peer import Peer
+from ctsl_lib.models.precision import autocast
+from ctsl_lib.randomness import derive_seed, seeded
+from ctsl_lib.training.batches import Batches, FrozenLogits
+from ctsl_lib.training.checkpoint import Checkpoint
+from ctsl_lib.training.history import History
+from ctsl_lib.training.recipe import Recipe, learning_rate_factor
+
+
+def train(
+    peers: Sequence[Peer],
+    objective: Objective,
+    data: Dataset,
+    recipe: Recipe,
+    seed: int,
+    *,
+    frozen: Sequence[Peer] | None = None,
+    evaluate_on: SplitName = "test",
+    checkpoint: Checkpoint | None = None,
+    progress: bool | None = None,
+) -> History:
+    """Train the peers together, in place, on the device that they are on.
+
+    Args:
+        peers: K >= 1 networks; K = 1 has no mutual terms.
+        objective: weights of the terms, the same for every peer.
+        data: the data set, on the peers' device.
+        recipe: how to train.
+        seed: fixes the order of images, augmentation and dropout.
+        frozen: a trained copy for every peer, for the self term; never changed.
+        evaluate_on: the split for the accuracy curve; choose settings on "validation" only.
+        checkpoint: where to keep the state between epochs, and to go on from if there is one.
+        progress: show a bar; by default unless the environment variable CTSL_PROGRESS is 0.
+
+    Returns: the history. Raises: ValueError on settings that do not fit, NonFiniteLossError.
+    """
+    _check_settings(peers, objective, data, recipe, frozen, evaluate_on)
+    steps = len(data.train) // recipe.batch_size
+    optimizer = make_optimizer([parameter for peer in peers for parameter in peer.parameters()], recipe)
+    scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(recipe, step / (recipe.epochs * steps)))
+    frozen_logits = FrozenLogits(frozen, data, recipe)
+    if recipe.compile and data.train.images.is_cuda:  # on a CPU compiled networks do not pay for themselves
+        for network in (*peers, *frozen_logits.frozen):
+            network.compile()
+    history = History(terms=[{} for _ in peers], accuracy=[[] for _ in peers], evaluated=[])
+    saved = checkpoint.load() if checkpoint is not None else None
+    if saved is not None:
+        for peer, state in zip(peers, saved["peers"], strict=True):
+            peer.load_state_dict(state)
+        optimizer.load_state_dict(saved["optimizer"])
+        scheduler.load_state_dict(saved["scheduler"])
+        history = History.model_validate(saved["history"])
+    first = 0 if saved is None else int(saved["epoch"])
+
+    epochs = range(first, recipe.epochs)
+    bar = tqdm(
+        epochs, desc="training", unit="epoch", initial=first, total=recipe.epochs, disable=not show(progress)
+    )
+    for epoch in bar:
+        batches = Batches(data, recipe, seed, epoch, frozen_logits)
+        history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
+        if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
+            found = scores(peers, data.split(evaluate_on), data, recipe.precision)
+            history.add_accuracy(epoch + 1, found)
+        if checkpoint is not None:
+            state = {
+                "epoch": epoch + 1,
+                "peers": [peer.state_dict() for peer in peers],
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "history": history.model_dump(),
+            }
+            checkpoint.end_of_epoch(state, epoch + 1, recipe.epochs)
+    return history
+
+
+def make_optimizer(parameters: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimiser of these parameters."""
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "amsgrad":
+        betas = (recipe.momentum, 0.999)
+        return torch.optim.Adam(parameters, lr=rate, betas=betas, weight_decay=decay, amsgrad=True)
+    return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum, weight_decay=decay)
+
+
+def _check_settings(
+    peers: Sequence[Peer],
+    objective: Objective,
+    data: Dataset,
+    recipe: Recipe,
+    frozen: Sequence[Peer] | None,
+    evaluate_on: SplitName,
+) -> None:
+    n = len(data.train)
+    if not len(data.split(evaluate_on)):
+        raise ValueError(
+            f"evaluate_on is {evaluate_on!r}, but {data.name} has no such images; raise n_validation"
+        )
+    if not peers:
+        raise ValueError("peers must hold 1 or more networks, got none")
+    objective.check_peers(len(peers))
+    if recipe.batch_size > n:
+        raise ValueError(f"batch_size must be at most the {n} training images, got {recipe.batch_size}")
+    if objective.self > 0 and (frozen is None or len(frozen) != len(peers)):
+        raise ValueError(f"the self term needs {len(peers)} frozen copies; train stage 1 first")
+
+
+def _epoch(
+    peers: Sequence[Peer],
+    objective: Objective,
+    batches: Batches,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LambdaLR,
+) -> list[dict[str, float]]:
+    """Once through the training images; returns for each peer term -> mean over the batches."""
+    everyone, recipe = range(len(peers)), batches.recipe
+    groups = [everyone] if objective.update == "simultaneous" else [range(k, k + 1) for k in everyone]
+    seen = _Terms(batches.epoch)
+    for peer in peers:
+        peer.train()
+    for step, (images, labels, copies) in enumerate(batches):
+        for group in groups:
+            optimizer.zero_grad()
+            draws = derive_seed(batches.seed, "dropout", batches.epoch, step, group[0])
+            with seeded(draws, images.device), autocast(images.device, recipe.precision):
+                outputs = [peer(images) for peer in peers]  # all forwards first
+            losses = objective(outputs, labels, copies, only=group, compiled=recipe.compile)
+            total = seen.add(dict(zip(group, losses, strict=True)))  # for each peer a dict: term -> scalar
+            total.backward()
+            optimizer.step()
+        scheduler.step()
+    return seen.means(len(peers), len(batches))
+
+
+class _Terms:
+    """The terms of one epoch. On a GPU they are looked at now and then only: each look waits for it."""
+
+    EVERY = 100
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch, self.checked = epoch, 0
+        self.names: list[list[tuple[int, str]]] = []
+        self.values: list[Tensor] = []
+
+    def add(self, losses: dict[int, dict[str, Tensor]]) -> Tensor:
+        """Take note of the terms of a step (peer -> term -> scalar) and return their sum."""
+        values = torch.stack([value for loss in losses.values() for value in loss.values()])
+        self.names.append([(k, name) for k, loss in losses.items() for name in loss])
+        self.values.append(values.detach())
+        if values.device.type == "cpu" or len(self.values) % self.EVERY == 0:
+            self.check()
+        return values.sum()
+
+    def check(self) -> None:
+        """Raise for the first step that has a term which is not finite."""
+        fresh, self.checked = range(self.checked, len(self.values)), len(self.values)
+        if not fresh or torch.isfinite(torch.cat([self.values[step] for step in fresh])).all():
+            return
+        step = next(step for step in fresh if not torch.isfinite(self.values[step]).all())
+        pairs = zip(self.names[step], self.values[step].tolist(), strict=True)
+        said = ", ".join(f"peer {k} {name} = {value:g}" for (k, name), value in pairs)
+        raise NonFiniteLossError(f"loss is not finite in epoch {self.epoch + 1}, step {step + 1}: {said}")
+
+    def means(self, peers: int, steps: int) -> list[dict[str, float]]:
+        """For each peer term -> mean over the steps."""
+        self.check()
+        sums: list[dict[str, float]] = [{} for _ in range(peers)]
+        names = [name for step in self.names for name in step]
+        for (k, name), value in zip(names, torch.cat(self.values).tolist(), strict=True):
+            sums[k][name] = sums[k].get(name, 0.0) + value
+        return [{name: value / steps for name, value in found.items()} for found in sums]

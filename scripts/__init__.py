@@ -1,0 +1,1 @@
+"""What the kit's authors ran: searches for settings, and the long runs."""
