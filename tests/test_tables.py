@@ -9,7 +9,7 @@ import pytest
 
 from ctsl_lib.data.digits import Digits
 from ctsl_lib.evidence.statistics import Interval, factorial_effects, mean_interval, paired_difference, pivot
-from ctsl_lib.evidence.tables import frame_of, readable, summary
+from ctsl_lib.evidence.tables import EACH_PEER, frame_of, interval_in, readable, summary
 from ctsl_lib.experiments.grid import grid, run_grid
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
@@ -21,7 +21,7 @@ def frame(values: dict[str, list[float]]) -> pd.DataFrame:
     """A row for each method and seed (the position in the list), a single peer."""
     return pd.DataFrame(
         [
-            {"method": method, "seed": seed, "peer": 0, "top1": value}
+            {"method": method, "seed": seed, "peer": 1, "top1": value}
             for method, row in values.items()
             for seed, value in enumerate(row)
         ]
@@ -72,10 +72,30 @@ def test_pairs_only_seeds_that_both_have() -> None:
 
 def test_readable_marks_what_excludes_zero() -> None:
     text = readable(summary(frame({"independent": [1, 2, 3], "dml": [3, 4, 5.1], "rkd": [1, 2.5, 2]})))
-    column = text["difference to independent"]
-    assert column["independent"] == "–" and column["dml"].startswith("+2.03") and column["dml"].endswith("*")
-    assert column["rkd"].startswith("-0.17") and not column["rkd"].endswith("*")
+    column = text["difference from independent"]
+    assert column["independent"] == "–" and column["DML"].startswith("+2.03") and column["DML"].endswith("*")
+    assert column["RKD"].startswith("-0.17") and not column["RKD"].endswith("*")
     assert text["seeds"].tolist() == [3, 3, 3] and str(Interval(-1.5, -2, -1, 4)) == "-1.50 ± 0.50"
+
+
+def test_an_interval_goes_by_its_own_number_of_seeds() -> None:
+    some = frame({"independent": [1.0], "dml": [2.0, 3.0, 4.0], "rkd": [math.nan, 5.0]}).dropna()
+    table = summary(some)
+    assert table["n"].tolist() == [1, 3, 1] and table["difference_n"].tolist() == [0, 1, 0]
+    column = readable(table)["difference from independent"]
+    assert column.tolist() == ["–", "+1.00", "–"]  # one seed in common has no interval, none has no difference
+    assert interval_in(table.loc["dml"], "difference").n == 1 and interval_in(table.loc["dml"]).n == 3
+    both = some.assign(ece=[9.0, 8.0, math.nan, math.nan, math.nan])
+    table = summary(both[both["method"] == "dml"], baseline="dml", also=["ece"])
+    assert readable(table).loc["DML", "ece (%)"] == "8.00"
+
+
+def test_an_empty_frame_gives_an_empty_table() -> None:
+    nothing = frame_of([], METHODS)
+    for by in ((), EACH_PEER):
+        table = summary(nothing, by=by)
+        assert len(table) == 0 and list(table.index.names) == [*by, "method"]
+        assert list(readable(table)) == ["top-1 (%)", "difference from independent", "seeds"]
 
 
 def test_factorial_effects_of_a_known_model() -> None:
@@ -98,10 +118,14 @@ def test_peers_are_averaged_and_the_seed_is_the_unit(store: Store) -> None:
     names = {name: METHODS[name] for name in ("independent", "dml")}
     records = run_grid(grid(base, names, range(2)), store)
     table = frame_of(records, names)
-    assert len(table) == 2 * 2 * 2 and set(table["peer"]) == {0, 1}
+    assert len(table) == 2 * 2 * 2 and set(table["peer"]) == {1, 2}
     values = pivot(table)
     assert values.shape == (2, 2)
     assert values.loc[0, "independent"] == pytest.approx(np.mean(records[0].metrics["top1"]))
-    assert pivot(table, peer=1).loc[0, "independent"] == records[0].metrics["top1"][1]
+    assert pivot(table, peer=2).loc[0, "independent"] == records[0].metrics["top1"][1]
     assert summary(table)["n"].tolist() == [2, 2]
+    one = summary(table, by=EACH_PEER).loc[("tiny_cnn + tiny_cnn", 2, "tiny_cnn", "dml")]
+    assert one["mean"] == pytest.approx(
+        np.mean([r.metrics["top1"][1] for r in records if r.spec.objective.response])
+    )
     assert pivot(table, metric="agreement").loc[1, "dml"] == records[3].metrics["agreement"][0]

@@ -7,7 +7,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 from pydantic import BaseModel, ValidationError
 
@@ -22,7 +21,7 @@ from ctsl_lib.cli.notebooks import (
     profile_for,
     run_notebook,
 )
-from ctsl_lib.cli.reproduce import QUICK, gather, method_rows, with_labels, write_report
+from ctsl_lib.cli.reproduce import QUICK, gather, method_rows, write_report
 from ctsl_lib.cli.tables import Processes, Profile
 from ctsl_lib.data.digits import Digits
 from ctsl_lib.environment import keep_memory
@@ -73,7 +72,7 @@ def reproduce(
     times = _run_notebooks({path: {} for path in paths}, out / "notebooks", again=False)
     report = write_report(evidence, out, figures, times)
     typer.echo(f"\nTest accuracy on the noisy digits, {seeds} seeds:\n")
-    typer.echo(_text(readable(summary(evidence.methods))))
+    typer.echo(readable(summary(evidence.methods)).to_string())
     typer.echo("\n± and *: 95 % interval over seeds; * where it excludes zero.")
     typer.echo(f"report     {report}\ntables     {out}/*.csv\nfigures    {figures}/*.png")
     if notebooks:
@@ -136,7 +135,7 @@ def table(
     if metric not in frame:
         raise ValueError(f"metric must be one of top1, top5, ece, agreement; got {metric!r}")
     found = summary(frame, metric).reindex([name for name in names if name in set(frame["method"])])
-    typer.echo(_text(readable(found, metric=f"{metric} (%)")))
+    typer.echo(readable(found, metric=f"{metric} (%)").to_string())
     if csv is not None:
         found.to_csv(csv, float_format="%.4f")
 
@@ -206,10 +205,6 @@ def _with_fields(values: dict[str, Any], *models: BaseModel) -> list[Any]:
         )
         for model in models
     ]
-
-
-def _text(table: pd.DataFrame) -> str:
-    return with_labels(table).to_string()
 
 
 def main() -> None:

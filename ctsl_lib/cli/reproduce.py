@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
 from ctsl_lib import plots
+from ctsl_lib.evidence.labels import label
 from ctsl_lib.evidence.statistics import Interval, factorial_effects
-from ctsl_lib.evidence.tables import frame_of, readable, summary
+from ctsl_lib.evidence.tables import frame_of, interval_in, readable, summary
 from ctsl_lib.experiments.grid import grid, process_pool, run_grid
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Record, Store
@@ -89,25 +90,20 @@ def sentences(table: pd.DataFrame, effects: pd.DataFrame) -> list[str]:
     """What the tables say, in plain words; nothing here that they do not hold."""
     said = []
     for name, row in table.iterrows():
-        if pd.isna(row["difference"]):
+        found = interval_in(row, "difference")
+        if found.n < 2:
             continue
-        found = Interval(row["difference"], row["difference_low"], row["difference_high"], int(row["n"]))
         bounds = f"{found.mean:+.2f} points, 95 % interval {found.low:+.2f} to {found.high:+.2f}, n = {found.n}"
         verdict = (
             "cannot be told from" if not found.excludes_zero else "is above" if found.mean > 0 else "is below"
         )
-        said.append(f"{plots.label(str(name))} {verdict} independent training ({bounds}).")
+        said.append(f"{label(str(name))} {verdict} independent training ({bounds}).")
     for name, row in effects.iterrows():
         found = Interval(row["effect"], row["low"], row["high"], int(row["n"]))
         kind = "interaction" if "×" in str(name) else "main effect"
         clear = "the interval excludes zero" if found.excludes_zero else "the interval holds zero"
         said.append(f"{name}: {kind} {found.mean:+.2f} points ({found.low:+.2f} to {found.high:+.2f}); {clear}.")
     return said
-
-
-def with_labels(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its row names as readers know them."""
-    return table.rename(index=lambda name: plots.label(str(name)))
 
 
 def write_report(evidence: Evidence, out: Path, figure_folder: Path, notebooks: Mapping[str, float]) -> Path:
@@ -126,12 +122,14 @@ def write_report(evidence: Evidence, out: Path, figure_folder: Path, notebooks: 
     first = evidence.records[0]
     environment = Environment(loader=PackageLoader("ctsl_lib.cli", "."), autoescape=select_autoescape(["jinja"]))
     html = environment.get_template("report.html.jinja").render(
-        methods=_html(with_labels(readable(methods))),
-        ablation=_html(with_labels(readable(ablation, baseline="labels only"))),
+        methods=_html(readable(methods)),
+        ablation=_html(readable(ablation, baseline="none")),
         effects=_html(effects.round(2)),
-        calibration=_html(with_labels(readable(calibration, metric="ECE (%)"))),
+        calibration=_html(readable(calibration, metric="ECE (%)")),
         weights=_html(
-            with_labels(objective_table(METHODS)[["ce", "response", "distance", "angle", "self", "temperature"]])
+            objective_table(METHODS)[["ce", "response", "distance", "angle", "self", "temperature"]].rename(
+                index=label
+            )
         ),
         pictures=pictures,
         sentences=sentences(methods, effects),

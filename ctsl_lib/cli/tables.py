@@ -17,10 +17,12 @@ from ctsl_lib.data.reid import Market1501
 from ctsl_lib.data.types import RetrievalSplit
 from ctsl_lib.evidence.claims import DATASETS, NOT_TESTED, claims_table, judge
 from ctsl_lib.evidence.conclusions import in_words
-from ctsl_lib.evidence.papertables import export, measurements, pair_name, paper_table, readable_table, state_of
+from ctsl_lib.evidence.labels import metric_label, pair_name
+from ctsl_lib.evidence.tables import EACH_PEER, export, measurements, readable, summary
 from ctsl_lib.experiments.costs import cost
 from ctsl_lib.experiments.plan import Plan, plan_from
 from ctsl_lib.experiments.provenance import default_device, device_name
+from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 
 app = typer.Typer()
@@ -87,6 +89,13 @@ def train(
     _print_table(plan)
 
 
+def state_of(spec: Spec, store: Store) -> str:
+    """done, running with its epoch, stopped after an epoch (goes on when called again), or missing."""
+    if store.load(spec) is not None:
+        return "done"
+    return store.checkpoint(spec).state()
+
+
 @app.command()
 def status(
     dataset: Annotated[str | None, typer.Argument(help="A table in detail; default a line for each.")] = None,
@@ -127,8 +136,10 @@ def claims(
 
 
 def _print_table(plan: Plan) -> None:
-    table = paper_table(measurements(plan), plan)
-    shown = readable_table(table, metric=plan.data.metric)
+    metric, frame = plan.data.metric, measurements(plan)
+    also = ["rank1"] if "rank1" in frame else []
+    table = summary(frame, metric, by=EACH_PEER, also=also)
+    shown = readable(table, f"{metric_label(metric)}, last epoch (%)")
     name = Path(plan.dataset).stem
     csv, latex = export(table, shown, Path("results") / "tables", name)
     typer.echo(f"{plan.dataset}\n\n{shown.to_string()}")

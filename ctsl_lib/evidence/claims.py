@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ctsl_lib.evidence.labels import label
-from ctsl_lib.evidence.papertables import pair_name
+from ctsl_lib.evidence.labels import label, pair_name
 from ctsl_lib.evidence.statistics import Interval, mean_interval
 from ctsl_lib.experiments.plan import LONGER, WARM
 from ctsl_lib.experiments.store import Record

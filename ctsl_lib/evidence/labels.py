@@ -1,4 +1,4 @@
-"""How methods, ablations and metrics are written for readers."""
+"""How pairs, methods, ablations and metrics are written in figures and tables."""
 
 LABELS = {
     "independent": "independent",
@@ -10,14 +10,18 @@ LABELS = {
     "independent_2x": "independent, 2× epochs",
     "ctsl_mkt_warm": "CTSL-MKT, warm start",
 }
-"""How methods and ablations are written in figures and tables for readers."""
 
 
 def label(name: str) -> str:
-    """How a method or ablation is written for readers."""
-    return LABELS.get(name, name.replace("+", " + "))
+    """How a method or ablation is written; a label stays as it is."""
+    return LABELS.get(name, " + ".join(part.strip() for part in name.split("+")))
 
 
 def metric_label(metric: str) -> str:
-    """How a metric is written for readers."""
+    """How a metric is written."""
     return {"top1": "top-1", "rank1": "rank-1"}.get(metric, metric)
+
+
+def pair_name(pair: tuple[str, ...]) -> str:
+    """How a group of networks is written."""
+    return " + ".join(pair)

@@ -12,7 +12,7 @@ from ctsl_lib.losses.objective import GROUPS
 
 
 class Interval(NamedTuple):
-    """A mean over n values with its confidence interval; NaN bounds for n < 2."""
+    """A mean over n values with its confidence interval; NaN bounds for n < 2, all NaN for n = 0."""
 
     mean: float
     low: float
@@ -30,7 +30,13 @@ class Interval(NamedTuple):
         return (self.high - self.low) / 2
 
     def __str__(self) -> str:
+        if self.n == 0:
+            return "–"
         return f"{self.mean:.2f}" if self.n < 2 else f"{self.mean:.2f} ± {self.half:.2f}"
+
+
+NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"), 0)
+"""Where nothing was measured or nothing can be compared."""
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:

@@ -1,72 +1,226 @@
-"""Records -> tables."""
+"""Records -> one tidy frame -> one summary in numbers -> one table to read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from ctsl_lib.evidence.statistics import Interval, mean_interval, paired_difference, pivot
-from ctsl_lib.experiments.store import Record
+from ctsl_lib.evidence.labels import label, metric_label, pair_name
+from ctsl_lib.evidence.statistics import NO_INTERVAL, Interval, mean_interval, paired_difference, pivot
+from ctsl_lib.experiments.plan import Plan
+from ctsl_lib.experiments.store import Record, Store
 from ctsl_lib.losses.objective import Objective
 
+COLUMNS = (
+    "pair", "method", "seed", "peer", "network", "best", "parameters", "epochs", "wall_time", "seconds", "key"
+)  # fmt: skip
+"""Columns of the tidy frame; the metrics of the records follow, each under its own name."""
+EACH_PEER = ("pair", "peer", "network")
+"""What the paper's tables group by: each peer of each pair on its own."""
 
-def frame_of(records: Iterable[Record], names: Mapping[str, Objective]) -> pd.DataFrame:
-    """A row for each record and peer: method, seed, peer, network, metrics, wall_time.
 
-    Records whose objective is not among `names` are left out; an objective under two names counts twice.
+def frame_of(
+    records: Iterable[Record], names: Mapping[str, Objective], store: Store | None = None
+) -> pd.DataFrame:
+    """The tidy frame of some records.
+
+    Args:
+        records: of any pairs and seeds. One whose objective is not among `names` is left out.
+        names: method -> its objective. An objective under two names counts twice.
+        store: where the records of stage 1 are looked up, for `seconds`.
+
+    Returns: a row for each record and peer, with `COLUMNS` and a column for each metric (top1, ece, mAP, ...), in
+        percent after the last epoch. `peer` counts from 1. `best` is the best epoch *on the test images*, which
+        nobody can know in advance; it is there to compare with papers that report it. `epochs` and `seconds` are
+        of all training, stage 1 included (NaN seconds where its record is missing); `wall_time` is of the run
+        alone. A metric of the whole group, such as agreement, is the same for each peer.
     """
+    named = [(name, record) for record in records for name, one in names.items() if record.spec.objective == one]
+    return _frame(named, store)
+
+
+def measurements(plan: Plan, store: Store | None = None) -> pd.DataFrame:
+    """The tidy frame of a plan's records, as `frame_of` describes it.
+
+    Args:
+        plan: the runs of a table; those without a record are left out.
+        store: where the records are.
+
+    Returns: a row for each record and peer, in the plan's order of pairs and methods.
+    """
+    store = store if store is not None else Store()
+    return _frame([(name, r) for (_, name), records in plan.records(store).items() for r in records], store)
+
+
+def _frame(named: Iterable[tuple[str, Record]], store: Store | None) -> pd.DataFrame:
+    store = store if store is not None else Store()
     rows = [
         {
-            "method": name,
+            "pair": pair_name(record.spec.peers),
+            "method": method,
             "seed": record.spec.seed,
-            "peer": peer,
+            "peer": peer + 1,
             "network": network,
+            "best": max(record.history.accuracy[peer]),
+            "parameters": record.parameters[peer],
+            "epochs": record.spec.recipe.epochs * (2 if record.spec.objective.needs_frozen else 1),
             "wall_time": record.provenance.wall_time,
+            "seconds": record.provenance.wall_time + stage1,
             "key": record.spec.key,
         }
         | {metric: values[peer % len(values)] for metric, values in record.metrics.items()}
-        for record in records
-        for name, objective in names.items()
-        if record.spec.objective == objective
+        for method, record in named
+        for stage1 in [_stage1_seconds(record, store)]
         for peer, network in enumerate(record.spec.peers)
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(COLUMNS))
 
 
-def summary(frame: pd.DataFrame, metric: str = "top1", baseline: str = "independent") -> pd.DataFrame:
-    """For every method the mean with interval and the paired difference to the baseline with its interval.
+def _stage1_seconds(record: Record, store: Store) -> float:
+    if not record.spec.objective.needs_frozen:
+        return 0.0
+    first = store.load(record.spec.stage1())
+    return first.provenance.wall_time if first is not None else float("nan")
 
-    Numbers, not text: columns n, mean, low, high, difference, difference_low, difference_high. See `readable`.
+
+def summary(
+    frame: pd.DataFrame,
+    metric: str = "top1",
+    baseline: str = "independent",
+    *,
+    by: Sequence[str] = (),
+    also: Sequence[str] = (),
+) -> pd.DataFrame:
+    """For every method the mean and the paired difference from the baseline, each with its interval and its n.
+
+    Args:
+        frame: a tidy frame, see `frame_of`.
+        metric: its column that is compared.
+        baseline: the method that the others are compared with, seed by seed.
+        by: columns that rows are kept apart by, such as `EACH_PEER`; by default a method has one row, the mean
+            over the peers of each run.
+        also: further metrics whose mean and interval are wanted.
+
+    Returns: numbers, not text (see `readable`): mean, low, high, n; difference, difference_low, difference_high,
+        difference_n, which counts the seeds that both methods have (0 and NaN where there is none); the same four
+        for each of `also`; with `by`, the means of best, parameters and epochs as well.
     """
+    index = [*by, "method"]
+    groups = frame.groupby(list(by), sort=False) if by else [((), frame)]
+    rows = {
+        (*place, method): row
+        for place, part in (groups if len(frame) else [])
+        for method, row in _rows(part, metric, baseline, also, details=bool(by)).items()
+    }
+    columns = list(next(iter(rows.values()), _cells(NO_INTERVAL) | _cells(NO_INTERVAL, "difference")))
+    keys = pd.MultiIndex.from_tuples(rows, names=index) if by else pd.Index([m for (m,) in rows], name="method")
+    return pd.DataFrame(list(rows.values()), index=keys, columns=columns)
+
+
+def _rows(
+    frame: pd.DataFrame, metric: str, baseline: str, also: Sequence[str], *, details: bool
+) -> dict[str, dict[str, float]]:
     values = pivot(frame, metric)
+    others = {name: pivot(frame, name) for name in also}
     rows = {}
     for method in values:
-        one = mean_interval(values[method].dropna().to_numpy())
-        row = {"n": one.n, "mean": one.mean, "low": one.low, "high": one.high}
-        if method != baseline:
-            difference = paired_difference(values, str(method), baseline)
-            row |= {
-                "difference": difference.mean,
-                "difference_low": difference.low,
-                "difference_high": difference.high,
-            }
+        shared = 0 if method == baseline or baseline not in values else len(values[[method, baseline]].dropna())
+        difference = paired_difference(values, str(method), baseline) if shared else NO_INTERVAL
+        row = _cells(mean_interval(values[method].dropna().to_numpy())) | _cells(difference, "difference")
+        for name, other in others.items():
+            row |= _cells(mean_interval(other[method].dropna().to_numpy()), name)
+        if details:
+            own = frame[frame["method"] == method]
+            row |= {name: float(own[name].mean()) for name, _, _ in _DETAILS}
         rows[str(method)] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+    return rows
 
 
-def readable(table: pd.DataFrame, metric: str = "top-1 (%)", baseline: str = "independent") -> pd.DataFrame:
-    """A summary as text: "mean ± half interval"; a star where the interval excludes zero, a dash for nothing."""
+def _cells(interval: Interval, name: str = "") -> dict[str, float]:
+    """An interval as columns of a summary; it never goes without its n."""
+    before = f"{name}_" if name else ""
+    low, high, n = interval.low, interval.high, interval.n
+    return {name or "mean": interval.mean, f"{before}low": low, f"{before}high": high, f"{before}n": n}
 
-    def difference(row: pd.Series) -> str:
-        if pd.isna(row.get("difference")):
-            return "–"
-        found = Interval(row["difference"], row["difference_low"], row["difference_high"], int(row["n"]))
-        return f"{'+' if found.mean >= 0 else ''}{found}" + (" *" if found.excludes_zero else "")
 
-    return pd.DataFrame(
-        {
-            metric: [str(Interval(r["mean"], r["low"], r["high"], int(r["n"]))) for _, r in table.iterrows()],
-            f"difference to {baseline}": [difference(row) for _, row in table.iterrows()],
-            "seeds": table["n"].astype(int),
-        },
-        index=table.index,
-    )
+def interval_in(row: pd.Series, name: str = "") -> Interval:
+    """Read an interval back from a row of a summary.
+
+    Args:
+        row: of `summary`.
+        name: "" for the mean, "difference", or one of the further metrics.
+
+    Returns: the interval with its own n, which is 0 where nothing was compared.
+    """
+    before = f"{name}_" if name else ""
+    n = row[f"{before}n"]
+    return Interval(row[name or "mean"], row[f"{before}low"], row[f"{before}high"], 0 if pd.isna(n) else int(n))
+
+
+def readable(
+    table: pd.DataFrame,
+    metric: str = "top-1 (%)",
+    baseline: str = "independent",
+    published: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """A summary as text: mean ± half interval, a star where a difference's interval excludes zero, dashes.
+
+    Args:
+        table: a `summary`.
+        metric: heading of the column of means.
+        baseline: the one that the summary was made with, for the heading of the differences.
+        published: published values to show in a last column, see `published_values`; with `EACH_PEER` only.
+
+    Returns: a row for each of the table, methods written as `label` writes them.
+    """
+    rows = [row for _, row in table.iterrows()]
+    shown = pd.DataFrame(index=table.index)
+    shown[metric] = [str(interval_in(row)) for row in rows]
+    shown[f"difference from {label(baseline)}"] = [_signed(interval_in(row, "difference")) for row in rows]
+    counts = [str(column) for column in table if str(column).endswith("_n") and column != "difference_n"]
+    for name in (count.removesuffix("_n") for count in counts):
+        shown[f"{metric_label(name)} (%)"] = [str(interval_in(row, name)) for row in rows]
+    for name, title, pattern in _DETAILS:
+        if name in table:
+            shown[title] = [_number(value, pattern) for value in table[name]]
+    shown["seeds"] = table["n"].fillna(0).astype(int)
+    if published is not None:
+        shown["paper (%)"] = [_published(published, network, method) for *_, network, method in table.index]
+    return shown.rename(index=label, level="method")
+
+
+_DETAILS = (
+    ("best", "best epoch (%)", "{:.2f}"), ("parameters", "parameters", "{:,.0f}"), ("epochs", "epochs", "{:.0f}")
+)  # fmt: skip
+
+
+def _signed(difference: Interval) -> str:
+    sign = "+" if difference.mean >= 0 else ""
+    return f"{sign}{difference}" + (" *" if difference.excludes_zero else "")
+
+
+def _number(value: float, pattern: str) -> str:
+    return "–" if pd.isna(value) else pattern.format(value)
+
+
+def _published(published: pd.DataFrame, network: str, method: str) -> str:
+    same = published[(published["network"] == network) & (published["method"] == method)]
+    return " / ".join(f"{value:g}" for value in same["value"]) or "–"
+
+
+def export(table: pd.DataFrame, shown: pd.DataFrame, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a table for other programs and for a paper.
+
+    Args:
+        table: the numbers, written as CSV.
+        shown: the same as text, written as LaTeX.
+        folder: made if it is missing.
+        name: of both files, without an ending.
+
+    Returns: the paths of the CSV and of the LaTeX file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    csv, latex = folder / f"{name}.csv", folder / f"{name}.tex"
+    table.to_csv(csv, float_format="%.4f")
+    latex.write_text(shown.to_latex(escape=True), encoding="utf-8")
+    return csv, latex

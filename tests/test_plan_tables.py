@@ -1,4 +1,4 @@
-"""Plans and the paper's tables, from real short runs."""
+"""Plans and their tables, from real short runs."""
 
 import json
 from pathlib import Path
@@ -9,15 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from ctsl_lib.cli.notebooks import NOTEBOOKS, declared_parameters, load_profile
-from ctsl_lib.evidence.papertables import (
-    PUBLISHED,
-    export,
-    measurements,
-    paper_table,
-    published_values,
-    readable_table,
-    state_of,
-)
+from ctsl_lib.cli.tables import state_of
+from ctsl_lib.evidence.published import PUBLISHED, published_values
+from ctsl_lib.evidence.tables import COLUMNS, EACH_PEER, export, frame_of, measurements, readable, summary
 from ctsl_lib.experiments.plan import LONGER, WARM, Plan, plan_from
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
@@ -55,19 +49,30 @@ def test_table_holds_means_of_the_records(trained: tuple[Plan, Store]) -> None:
     plan, store = trained
     frame = measurements(plan, store)
     assert len(frame) == 6 * 2 * 2
-    table = paper_table(frame, plan)
+    assert tuple(frame)[: len(COLUMNS)] == COLUMNS and {"top1", "top5", "ece", "agreement"} <= set(frame)
+    table = summary(frame, by=EACH_PEER)
     assert list(table.index.get_level_values("method")) == list(plan.methods) * 2
     records = plan.records(store)[plan.pairs[0], "dml"]
     baseline = plan.records(store)[plan.pairs[0], "independent"]
     row = table.loc[("tiny_cnn + tiny_resnet", 2, "tiny_resnet", "dml")]
     last = [record.metrics["top1"][1] for record in records]
-    assert row["last"] == pytest.approx(np.mean(last)) and row["n"] == 2
+    assert row["mean"] == pytest.approx(np.mean(last)) and row["n"] == 2
     assert row["difference"] == pytest.approx(np.mean(last) - np.mean([r.metrics["top1"][1] for r in baseline]))
-    assert row["best"] >= row["last"] and row["parameters"] == 36_594
+    assert row["best"] >= row["mean"] and row["parameters"] == 36_594
     trained_for = table["epochs"].groupby("method").unique()
     assert {name: list(epochs) for name, epochs in trained_for.items()} == {
         "independent": [2], "independent_2x": [4], "dml": [2], "tfkd": [4], "label_smoothing": [2], "kd": [4],
     }  # fmt: skip
+
+
+def test_records_give_one_frame_whichever_way_they_are_named(trained: tuple[Plan, Store]) -> None:
+    plan, store = trained
+    by_plan = measurements(plan, store)
+    names = {name: row for name, row in plan.objectives.items() if name != LONGER}  # the same row of weights
+    records = [record for (_, name), runs in plan.records(store).items() if name in names for record in runs]
+    named = frame_of(records, names, store)
+    same = by_plan[by_plan["method"] != LONGER].reset_index(drop=True)
+    pd.testing.assert_frame_equal(named, same)
 
 
 def test_longer_training_is_independent_training_of_twice_the_epochs() -> None:
@@ -115,15 +120,15 @@ def test_stage_1_counts_as_cost(trained: tuple[Plan, Store]) -> None:
 
 def test_readable_export_and_published(trained: tuple[Plan, Store], tmp_path: Path) -> None:
     plan, store = trained
-    table = paper_table(measurements(plan, store), plan)
+    table = summary(measurements(plan, store), by=EACH_PEER)
     row = {"dataset": "digits", "network": "tiny_cnn", "method": "dml", "value": 91.5, "metric": "top1",
            "recipe": "theirs", "source": "table 3"}  # fmt: skip
     pd.DataFrame([row]).to_csv(tmp_path / "paper.csv", index=False)
-    shown = readable_table(table, published_values("digits", "paper", tmp_path))
+    shown = readable(table, published=published_values("digits", "paper", tmp_path))
     assert shown.loc[("tiny_cnn + tiny_resnet", 1, "tiny_cnn", "DML"), "paper (%)"] == "91.5"
     assert shown.loc[("tiny_cnn + tiny_resnet", 2, "tiny_resnet", "DML"), "paper (%)"] == "–"
     csv, latex = export(table, shown, tmp_path / "out", "digits")
-    assert pd.read_csv(csv)["last"].tolist() == pytest.approx(table["last"].tolist(), abs=1e-4)
+    assert pd.read_csv(csv)["mean"].tolist() == pytest.approx(table["mean"].tolist(), abs=1e-4)
     assert latex.read_text().startswith("\\begin{tabular}") and "±" in latex.read_text()
 
 
@@ -144,10 +149,9 @@ def test_values_of_others_are_of_our_networks(dataset: str) -> None:
     assert not values.isna().any(axis=None) and values["source"].str.contains("github.com/|arXiv|NeurIPS").all()
 
 
-def test_missing_records_are_dashes(store: Store) -> None:
+def test_what_has_no_record_has_no_row(store: Store) -> None:
     plan = plan_from(VALUES, "digits")
-    shown = readable_table(paper_table(measurements(plan, store), plan))
-    assert set(shown["top-1, last epoch (%)"]) == {"–"} and set(shown["seeds"]) == {0}
+    assert readable(summary(measurements(plan, store), by=EACH_PEER)).empty
 
 
 def test_states(store: Store) -> None:

@@ -1,0 +1,32 @@
+"""Values that others have published, each with its source."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ctsl_lib import ROOT
+
+PAPER = ROOT / "data" / "paper"
+PUBLISHED = ("dataset", "network", "method", "value", "metric", "recipe", "source")
+"""Columns of data/paper/*.csv: one published value a row, never without its source."""
+
+
+def published_values(dataset: str, name: str = "others", folder: Path = PAPER) -> pd.DataFrame:
+    """Published values for a data set.
+
+    Args:
+        dataset: its name.
+        name: whose values: of `others`, or of the `paper` itself.
+        folder: where the CSV files are.
+
+    Returns: a row for each value, with the columns `PUBLISHED`; none where there is no file.
+    Raises: ValueError where a row has no source or the columns are others.
+    """
+    path = folder / f"{name}.csv"
+    frame = pd.read_csv(path, comment="#") if path.exists() else pd.DataFrame(columns=list(PUBLISHED))
+    if tuple(frame.columns) != PUBLISHED:
+        raise ValueError(f"{path} must have the columns {', '.join(PUBLISHED)}; got {', '.join(frame.columns)}")
+    unsourced = frame[frame["source"].isna() | frame["value"].isna()]
+    if len(unsourced):
+        raise ValueError(f"{path}: each row must have a value and a source; row {unsourced.index[0] + 2} has not")
+    return frame[frame["dataset"] == dataset].reset_index(drop=True)
