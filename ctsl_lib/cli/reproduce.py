@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ctsl_lib import plots
 from ctsl_lib.evidence.labels import label
-from ctsl_lib.evidence.statistics import Interval, factorial_effects
+from ctsl_lib.evidence.statistics import effect_intervals, factorial_effects
 from ctsl_lib.evidence.tables import frame_of, interval_in, readable, summary
 from ctsl_lib.experiments.grid import grid, process_pool, run_grid
 from ctsl_lib.experiments.spec import Spec
@@ -60,19 +60,19 @@ def write_figures(evidence: Evidence, folder: Path) -> dict[str, tuple[Path, str
         ),
         "comparison": (
             plots.comparison(evidence.methods),
-            "Mean test accuracy of the five methods, and paired differences to independent, with intervals.",
+            "Mean test accuracy of the five methods, and paired differences from independent training.",
         ),
         "learning_curves": (
             plots.learning_curves(by_method),
-            "Test accuracy by epoch for the five methods, with 95 % bands over seeds.",
+            "Test accuracy by epoch for the five methods: a thin line for each seed, a bold one for their mean.",
         ),
         "ablation": (
             plots.main_effects(evidence.ablation),
-            "Mean accuracy without and with MLI, MLR and SLI; thin lines join rows that differ in one alone.",
+            "Mean accuracy without and with MLI, MLR and SLI; thin lines join rows that differ in one.",
         ),
         "ablation_rows": (
             plots.comparison(evidence.ablation, baseline="none"),
-            "Mean test accuracy of the eight ablation rows, and paired differences to labels only.",
+            "Mean test accuracy of the eight ablation rows, and paired differences from labels only.",
         ),
         "ablation_effects": (
             plots.effects(factorial_effects(evidence.ablation)),
@@ -98,10 +98,9 @@ def sentences(table: pd.DataFrame, effects: pd.DataFrame) -> list[str]:
             "cannot be told from" if not found.excludes_zero else "is above" if found.mean > 0 else "is below"
         )
         said.append(f"{label(str(name))} {verdict} independent training ({bounds}).")
-    for name, row in effects.iterrows():
-        found = Interval(row["effect"], row["low"], row["high"], int(row["n"]))
-        kind = "interaction" if "×" in str(name) else "main effect"
-        clear = "the interval excludes zero" if found.excludes_zero else "the interval holds zero"
+    for name, found in effect_intervals(effects).items():
+        kind = "interaction" if "×" in name else "main effect"
+        clear = "the interval excludes zero" if found.excludes_zero else "the interval contains zero"
         said.append(f"{name}: {kind} {found.mean:+.2f} points ({found.low:+.2f} to {found.high:+.2f}); {clear}.")
     return said
 

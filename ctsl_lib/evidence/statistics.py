@@ -34,6 +34,10 @@ class Interval(NamedTuple):
             return "–"
         return f"{self.mean:.2f}" if self.n < 2 else f"{self.mean:.2f} ± {self.half:.2f}"
 
+    def signed(self) -> str:
+        """The mean with its sign, and half of the width: how a difference is written."""
+        return f"{'+' if self.mean >= 0 else ''}{self}"
+
 
 NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"), 0)
 """Where nothing was measured or nothing can be compared."""
@@ -99,3 +103,11 @@ def factorial_effects(frame: pd.DataFrame, metric: str = "top1") -> pd.DataFrame
                 "n": effect.n,
             }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("contrast")
+
+
+def effect_intervals(table: pd.DataFrame) -> dict[str, Interval]:
+    """Contrast -> its interval, from a table of `factorial_effects`."""
+    return {
+        str(name): Interval(row["effect"], row["low"], row["high"], int(row["n"]))
+        for name, row in table.iterrows()
+    }

@@ -195,8 +195,7 @@ _DETAILS = (
 
 
 def _signed(difference: Interval) -> str:
-    sign = "+" if difference.mean >= 0 else ""
-    return f"{sign}{difference}" + (" *" if difference.excludes_zero else "")
+    return difference.signed() + (" *" if difference.excludes_zero else "")
 
 
 def _number(value: float, pattern: str) -> str:

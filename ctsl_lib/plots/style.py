@@ -16,6 +16,7 @@ from ctsl_lib.evidence.labels import metric_label
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F", "#882255", "#332288"
 )  # fmt: skip
+GREY = "#7F7F7F"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "h")
 LINES = (
     "-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)),
