@@ -45,4 +45,4 @@ lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 clean:  ## remove everything that the kit made (records of the built-in data, figures, results)
-	rm -rf results figures data/records/digits data/records/synthetic_market
+	rm -rf results figures/runs data/records/digits data/records/synthetic_market

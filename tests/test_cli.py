@@ -47,7 +47,7 @@ def test_reproduce_writes_everything_and_a_second_call_keeps_it(ctsl, tmp_path: 
     assert "CTSL-MKT" in first and "results/report.html" in first
     report = (tmp_path / "results" / "report.html").read_text()
     assert report.count("<img alt=") == 6 and 'src="http' not in report and 'href="http' not in report
-    pictures = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    pictures = {path.stem for path in (tmp_path / "figures" / "runs").glob("*.png")}
     assert pictures == {
         "ablation",
         "ablation_effects",

@@ -59,7 +59,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder for tables, report and executed notebooks.")] = Path(
         "results"
     ),
-    figures: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
+    figures: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures/runs"),
 ) -> None:
     """Compare the methods and run the ablation on the built-in data, execute all notebooks, write the report.
 

@@ -53,7 +53,7 @@ def look(position: int) -> dict[str, object]:
     return {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": LINES[i]}
 
 
-def save(figure: Figure, name: str, folder: Path | str = ROOT / "figures") -> Path:
+def save(figure: Figure, name: str, folder: Path | str = ROOT / "figures" / "runs") -> Path:
     """Write a figure as PNG under its name; returns the path."""
     path = Path(folder) / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
