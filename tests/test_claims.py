@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from ctsl_lib.data.digits import Digits
@@ -20,8 +21,9 @@ from ctsl_lib.evidence.claims import (
     judge,
     verdicts,
 )
-from ctsl_lib.evidence.conclusions import in_words, seeds_to_decide
+from ctsl_lib.evidence.conclusions import in_words, seeds_to_decide, table_in_words
 from ctsl_lib.evidence.statistics import mean_interval
+from ctsl_lib.evidence.tables import summary
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Record, Store
@@ -168,7 +170,7 @@ def test_claim_c4_counts_epochs_to_what_independent_training_has_at_half_time(te
     pair = ("tiny_cnn", "tiny_cnn")
     records = {(pair, name): [record_of(template, s, curve) for s in (0, 1)] for name, curve in curves.items()}
     dml, rkd = (c for c in judged(records)["C4"].comparisons if c.differences)
-    assert dml.what == "epochs that DML needs more" and dml.effect.mean == pytest.approx(3 - 1)
+    assert dml.what == "extra epochs that DML needs" and dml.effect.mean == pytest.approx(3 - 1)
     assert rkd.effect.mean == pytest.approx(5 - 1)  # never: one more than all epochs
     assert accuracy_after(records[pair, "independent"][0], 0.5) == 20
     dml, _ = (c for c in convergence({"cifar100": records}, share=0.75) if c.differences)  # the goal: 30
@@ -202,26 +204,50 @@ def test_a_claim_in_words() -> None:
     ]
     said = in_words(Claim("C9", "A is best", comparisons))
     assert said == (
-        "**C9** A is best: **undecided**. Supported in 2 comparisons; closest to zero: here, A over B +2.00 "
-        "(+1.75 to +2.25, 3 seeds). Undecided: here, A over D +2.00 (-0.48 to +4.48, 3 seeds); about 5 new seeds "
-        "would decide it four times in five if effect and spread are as seen. "
-        "Not tested: there (all)."
+        "**C9** A is best: **undecided**.\n\n"
+        "- Supported in 2 comparisons. The interval closest to zero: here, A over B: +2.00 "
+        "(95 % interval +1.75 to +2.25, 3 seeds).\n"
+        "- Undecided: here, A over D: +2.00 (95 % interval -0.48 to +4.48, 3 seeds). If the true effect and "
+        "spread are those seen, about 5 new seeds would decide it with a probability of 80 %.\n"
+        "- Not tested: there (all)."
     )
     against = Comparison("here", "A over E", (-1.9, -2, -2.1))
     said = in_words(Claim("C9", "A is best", [*comparisons, against]))
-    assert "**contradicted**" in said and "Contradicted: here, A over E -2.00 (-2.25 to -1.75, 3 seeds)." in said
+    assert (
+        "**contradicted**" in said
+        and "Contradicted: here, A over E: -2.00 (95 % interval -2.25 to -1.75, 3 seeds)." in said
+    )
     m = [Comparison("there", "A over B", (1.0, -1.0, 0.3))] * 5
     said = in_words(Claim("C9", "", [Comparison("here", "A over B", (-1.0, -1.4, -0.9)), *m]))
-    assert "Below zero, but not at the level corrected for 6 comparisons: here, A over B -1.10" in said
+    assert "Below zero, but not if corrected for 6 comparisons: here, A over B: -1.10" in said
     said = in_words(
         Claim("C9", "", [Comparison("here", "A over B", (-1, -2, -3)), Comparison("here", "A over C", ())])
     )
-    assert "seeds would decide it against the claim" in said and "Not tested: here (1 of 2)." in said
+    assert "new seeds would decide it against the claim" in said and "Not tested: here (1 of 2)." in said
     places = [Comparison(f"{where}, pair", what, ()) for where in ("one", "two") for what in "AB"]
     said = in_words(Claim("C9", "", [*places, Comparison("two, other", "A", (1, 2))]))
     assert said.endswith("Not tested: one (all); two, pair (all).")
     flat = in_words(Claim("C9", "", [Comparison("here", "A over B", (0, 0))]))
-    assert "all seeds gave the same" in flat
+    assert "All seeds gave the same difference" in flat
+
+
+def test_tables_in_words() -> None:
+    values = {"independent": [50, 60, 70], "dml": [52, 62.1, 72], "rkd": [49, 59.1, 69], "tfkd": [51, 59, 71]}
+    rows = [
+        {"method": method, "seed": seed, "peer": 1, "top1": value}
+        for method, row in (values | {"ctsl_mkt": [90]}).items()
+        for seed, value in enumerate(row)
+    ]
+    effects = {"effect": [1.0, -1.0], "low": [0.5, -2], "high": [1.5, 0.1], "n": 3}
+    table = pd.DataFrame(effects, index=["MLI", "MLI × SLI"])
+    assert table_in_words(summary(pd.DataFrame(rows)), table) == [
+        "DML is better than independent training (+2.03 points, 95 % interval +1.89 to +2.18, 3 seeds).",
+        "RKD is worse than independent training (-0.97 points, 95 % interval -1.11 to -0.82, 3 seeds).",
+        "Tf-KD cannot be told apart from independent training "
+        "(+0.33 points, 95 % interval -2.54 to +3.20, 3 seeds).",
+        "MLI: main effect of +1.00 points; the 95 % interval +0.50 to +1.50 excludes zero.",
+        "MLI × SLI: interaction of -1.00 points; the 95 % interval -2.00 to +0.10 contains zero.",
+    ]  # one seed of CTSL-MKT says nothing
 
 
 def test_epochs_to_reach(template: Record) -> None:

@@ -11,9 +11,10 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
 from ctsl_lib import plots
+from ctsl_lib.evidence.conclusions import table_in_words
 from ctsl_lib.evidence.labels import label
-from ctsl_lib.evidence.statistics import effect_intervals, factorial_effects
-from ctsl_lib.evidence.tables import frame_of, interval_in, readable, summary
+from ctsl_lib.evidence.statistics import factorial_effects
+from ctsl_lib.evidence.tables import frame_of, readable, summary
 from ctsl_lib.experiments.grid import grid, process_pool, run_grid
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Record, Store
@@ -86,25 +87,6 @@ def write_figures(evidence: Evidence, folder: Path) -> dict[str, tuple[Path, str
     return written
 
 
-def sentences(table: pd.DataFrame, effects: pd.DataFrame) -> list[str]:
-    """What the tables say, in plain words; nothing here that they do not hold."""
-    said = []
-    for name, row in table.iterrows():
-        found = interval_in(row, "difference")
-        if found.n < 2:
-            continue
-        bounds = f"{found.mean:+.2f} points, 95 % interval {found.low:+.2f} to {found.high:+.2f}, n = {found.n}"
-        verdict = (
-            "cannot be told from" if not found.excludes_zero else "is above" if found.mean > 0 else "is below"
-        )
-        said.append(f"{label(str(name))} {verdict} independent training ({bounds}).")
-    for name, found in effect_intervals(effects).items():
-        kind = "interaction" if "×" in name else "main effect"
-        clear = "the interval excludes zero" if found.excludes_zero else "the interval contains zero"
-        said.append(f"{name}: {kind} {found.mean:+.2f} points ({found.low:+.2f} to {found.high:+.2f}); {clear}.")
-    return said
-
-
 def write_report(evidence: Evidence, out: Path, figure_folder: Path, notebooks: Mapping[str, float]) -> Path:
     """Tables as CSV, figures as PNG, and one HTML file that holds them all; returns its path."""
     out.mkdir(parents=True, exist_ok=True)
@@ -131,7 +113,7 @@ def write_report(evidence: Evidence, out: Path, figure_folder: Path, notebooks: 
             )
         ),
         pictures=pictures,
-        sentences=sentences(methods, effects),
+        sentences=table_in_words(methods, effects),
         spec=first.spec.model_dump(mode="json", exclude={"objective", "seed"}),
         provenance=first.provenance.model_dump(),
         seeds=int(methods["n"].max()),

@@ -1,10 +1,12 @@
-"""The paper's claims C1 to C6 and our questions E1 and E2 judged by records: effect, interval, verdict.
+"""The paper's claims C1 to C6 and our questions E1 and E2, judged by records: effect, interval, verdict.
 
-A comparison is a paired difference over seeds (peers averaged). It is *supported* where its 95 % interval lies
-above zero, *contradicted* where it lies below, *undecided* where it holds zero or where all seeds gave the same,
-and *not tested* where fewer than two seeds have both runs. A claim is supported only if each of its comparisons
-is, which needs no correction. It is contradicted if one of the m tested ones is at Bonferroni's confidence,
-1 - 0.05/m; not tested if none is tested; else undecided.
+A comparison is a difference paired by seed, with peers averaged. Its verdict is read off the 95 % interval:
+*supported* if the interval lies above zero, *contradicted* if it lies below, *undecided* if it contains zero or
+if all seeds gave the same difference, *not tested* if fewer than two seeds have both runs.
+
+A claim is supported only if each of its comparisons is; that needs no correction. Of many comparisons one may lie
+below zero by chance, so a claim with m tested comparisons is contradicted only if one of them is at Bonferroni's
+confidence, 1 - 0.05/m. It is not tested if none of them is, and undecided in all other cases.
 """
 
 import math
@@ -22,7 +24,7 @@ from ctsl_lib.experiments.plan import LONGER, WARM
 from ctsl_lib.experiments.store import Record
 
 Records = Mapping[tuple[tuple[str, ...], str], Sequence[Record]]
-"""(pair, method) -> records; see `plans.Plan.records`."""
+"""(pair, method) -> records, as `Plan.records` gives them."""
 Place = tuple[str, tuple[str, ...]]
 """Data set and pair."""
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = VERDICTS = (
@@ -41,7 +43,7 @@ class Comparison(NamedTuple):
     """Data set and pair."""
     what: str
     differences: tuple[float, ...]
-    """One for each seed that both sides have."""
+    """One for each seed that has both runs."""
     keys: tuple[str, ...] = ()
     """Of the records compared."""
 
@@ -75,43 +77,63 @@ class Claim(NamedTuple):
     @property
     def verdict(self) -> str:
         """Supported only if every comparison is; contradicted if one is, corrected for their number."""
-        tested = [found for found in self.comparisons if found.verdict != NOT_TESTED]
-        if not tested:
+        tested = len(self.comparisons) - len(self.having(NOT_TESTED))
+        if tested == 0:
             return NOT_TESTED
         if len(self.having(SUPPORTED)) == len(self.comparisons):
             return SUPPORTED
-        bonferroni = 1 - 0.05 / len(tested)
-        against = [mean_interval(found.differences, bonferroni) for found in self.having(CONTRADICTED)]
+        against = [mean_interval(one.differences, 1 - 0.05 / tested) for one in self.having(CONTRADICTED)]
         return CONTRADICTED if any(effect.high < 0 for effect in against) else UNDECIDED
 
     def having(self, verdict: str) -> list[Comparison]:
         """The comparisons with this verdict."""
-        return [found for found in self.comparisons if found.verdict == verdict]
+        return [one for one in self.comparisons if one.verdict == verdict]
 
 
 def by_seed(records: Sequence[Record], only: Collection[str] = ()) -> dict[int, float]:
-    """Seed -> top-1 (on Market-1501 mAP) of the last epoch, averaged over peers, or over those networks only."""
+    """The result of each seed.
+
+    Args:
+        records: of one method, with different seeds.
+        only: the networks whose peers count; by default all.
+
+    Returns: seed -> top-1 (on Market-1501 mAP) in percent after the last epoch, averaged over these peers.
+    """
 
     def mean(record: Record) -> float:
-        found = zip(record.spec.peers, record.metrics[record.spec.data.metric], strict=True)
-        return float(np.mean([value for name, value in found if not only or name in only]))
+        results = zip(record.spec.peers, record.metrics[record.spec.data.metric], strict=True)
+        return float(np.mean([value for network, value in results if not only or network in only]))
 
     return {record.spec.seed: mean(record) for record in records}
 
 
 def _curve(record: Record) -> tuple[list[float], list[float]]:
-    """Epochs and the peers' mean accuracy after them; nothing is known at the start."""
+    """Epochs and the peers' mean accuracy after them, from (0, 0) on."""
     accuracy = np.mean(np.asarray(record.history.accuracy), axis=0)
     return [0.0, *map(float, record.history.evaluated)], [0.0, *map(float, accuracy)]
 
 
 def accuracy_after(record: Record, share: float) -> float:
-    """The peers' mean accuracy after this share of the epochs, between evaluations on a straight line."""
+    """How good a run was part of the way.
+
+    Args:
+        record: of any run.
+        share: of its epochs, from 0 to 1.
+
+    Returns: the peers' mean accuracy in percent; between evaluations on a straight line.
+    """
     return float(np.interp(share * record.spec.recipe.epochs, *_curve(record)))
 
 
 def epochs_to_reach(record: Record, accuracy: float) -> float:
-    """When the peers' mean accuracy first reaches this, on straight lines; one more than all epochs if never."""
+    """When a run first reaches an accuracy.
+
+    Args:
+        record: of any run.
+        accuracy: the goal for the peers' mean, in percent.
+
+    Returns: epochs, between evaluations on a straight line; one more than all epochs if it never gets there.
+    """
     for (start, low), (end, high) in pairwise(zip(*_curve(record), strict=True)):
         if high >= accuracy:
             return start + (end - start) * (accuracy - low) / (high - low)
@@ -119,12 +141,13 @@ def epochs_to_reach(record: Record, accuracy: float) -> float:
 
 
 def _paired(
-    where: str, what: str, ours: Mapping[int, float], theirs: Mapping[int, float], *groups: Sequence[Record]
+    place: Place, what: str, ours: Mapping[int, float], theirs: Mapping[int, float], *groups: Sequence[Record]
 ) -> Comparison:
+    dataset, pair = place
     seeds = sorted(set(ours) & set(theirs))
-    differences = tuple(ours[seed] - theirs[seed] for seed in seeds)
     keys = tuple(record.spec.key for group in groups for record in group if record.spec.seed in seeds)
-    return Comparison(where, what, differences, keys)
+    where = f"{dataset}, {pair_name(pair)}" if pair else dataset
+    return Comparison(where, what, tuple(ours[seed] - theirs[seed] for seed in seeds), keys)
 
 
 def _over(
@@ -134,64 +157,18 @@ def _over(
     where: Sequence[Place],
     only: Collection[str] = (),
 ) -> list[Comparison]:
-    """How much better a method is than others at these places; `only` these networks of a pair, if any."""
-    found = []
+    """How much better a method is than others at these places; with `only`, for these networks of a pair."""
+    comparisons = []
     for dataset, pair in where:
         records = evidence.get(dataset, {})
-        chosen = [name for name in pair if name in only]
-        note = f", peer {' and '.join(dict.fromkeys(chosen))}" if 0 < len(chosen) < len(pair) else ""
+        peers = [network for network in pair if network in only]
+        note = f", peer {' and '.join(dict.fromkeys(peers))}" if 0 < len(peers) < len(pair) else ""
         for other in others:
+            groups = [records.get((pair, method), []) for method in (claimed, other)]
+            results = [by_seed(group, peers) for group in groups]
             what = f"{label(claimed)} over {label(other)}{note}"
-            ours, theirs = records.get((pair, claimed), []), records.get((pair, other), [])
-            values = by_seed(ours, chosen), by_seed(theirs, chosen)
-            found.append(_paired(_place(dataset, pair), what, *values, ours, theirs))
-    return found
-
-
-def judge(evidence: Mapping[str, Records]) -> list[Claim]:
-    """All claims from the records of each data set; what has no records is not tested."""
-    over, places = partial(_over, evidence), _places(evidence)
-    small = [(d, p) for d, p in places if set(p) & set(SMALL_NETWORKS)]
-    absent = [name for name in SMALL_PAIR if not any(name in pair for _, pair in small)]
-    small += [("cifar100", (name, name)) for name in absent]
-    mixed = [(d, p) for d, p in places if len(set(p)) > 1] or [("cifar100", SMALL_PAIR)]
-    mixed = [place for place in mixed if place not in small or set(place[1]) - set(SMALL_NETWORKS)]
-    searched = [place for place in places if place[0] == "market1501"]
-    return [
-        Claim(
-            "C1", "CTSL-MKT is better than DML, RKD, Tf-KD and independent training on all four data sets",
-            over("ctsl_mkt", ("independent", "dml", "rkd", "tfkd"), places),
-        ),
-        Claim(
-            "C2", "The full objective is better than every ablation of it",
-            over("ctsl_mkt", ("independent", "dml", "rkd", "tfkd", "MLI+MLR", "MLI+SLI", "MLR+SLI"), places),
-        ),
-        Claim(
-            "C3", "Leaving out self-learning costs the most",
-            over("MLI+SLI", ("MLI+MLR",), places) + over("MLR+SLI", ("MLI+MLR",), places),
-        ),
-        Claim(
-            "C4", "It converges faster than DML and RKD",
-            convergence(evidence),
-        ),
-        Claim(
-            "C5", "The gain is clear for small networks and for mixed pairs",
-            over("ctsl_mkt", ("independent",), small, SMALL_NETWORKS)
-            + over("ctsl_mkt", ("independent",), mixed),
-        ),
-        Claim(
-            "C6", "On Market-1501 CTSL-MKT has a higher mAP than DML, RKD and Tf-KD",
-            over("ctsl_mkt", ("dml", "rkd", "tfkd"), searched),
-        ),
-        Claim(
-            "E1", "Our question: CTSL-MKT is better than independent training of as many epochs in all",
-            over("ctsl_mkt", (LONGER,), places),
-        ),
-        Claim(
-            "E2", "The same for peers that start from the first stage's weights",
-            over(WARM, (LONGER,), places),
-        ),
-    ]  # fmt: skip
+            comparisons.append(_paired((dataset, pair), what, results[0], results[1], *groups))
+    return comparisons
 
 
 def _places(evidence: Mapping[str, Records]) -> list[Place]:
@@ -200,48 +177,103 @@ def _places(evidence: Mapping[str, Records]) -> list[Place]:
     return [(dataset, pair) for dataset in DATASETS for pair in pairs.get(dataset) or [()]]
 
 
-def _place(dataset: str, pair: tuple[str, ...]) -> str:
-    return f"{dataset}, {pair_name(pair)}" if pair else dataset
+def judge(evidence: Mapping[str, Records]) -> list[Claim]:
+    """Judge all claims by the records of each data set; what has no records is not tested.
+
+    Args:
+        evidence: data set -> its records.
+
+    Returns: the claims C1 to C6, E1 and E2.
+    """
+    over, places = partial(_over, evidence), _places(evidence)
+    small = [(dataset, pair) for dataset, pair in places if set(pair) & set(SMALL_NETWORKS)]
+    # C5 needs each small network and a mixed pair: what has no records yet stands there as not tested.
+    trained = {network for _, pair in small for network in pair}
+    small += [("cifar100", (network, network)) for network in SMALL_PAIR if network not in trained]
+    mixed = [(dataset, pair) for dataset, pair in places if len(set(pair)) > 1] or [("cifar100", SMALL_PAIR)]
+    mixed = [place for place in mixed if place not in small or set(place[1]) - set(SMALL_NETWORKS)]
+    market = [place for place in places if place[0] == "market1501"]
+    rivals = ("independent", "dml", "rkd", "tfkd")
+    return [
+        Claim(
+            "C1", "CTSL-MKT is better than DML, RKD, Tf-KD and independent training on all four data sets",
+            over("ctsl_mkt", rivals, places),
+        ),
+        Claim(
+            "C2", "The full objective is better than every ablation of it",
+            over("ctsl_mkt", (*rivals, "MLI+MLR", "MLI+SLI", "MLR+SLI"), places),
+        ),
+        Claim(
+            "C3", "Leaving out self-learning costs the most",
+            over("MLI+SLI", ("MLI+MLR",), places) + over("MLR+SLI", ("MLI+MLR",), places),
+        ),
+        Claim("C4", "CTSL-MKT converges faster than DML and RKD", convergence(evidence)),
+        Claim(
+            "C5", "The gain is clear for small networks and for mixed pairs",
+            over("ctsl_mkt", ("independent",), small, SMALL_NETWORKS)
+            + over("ctsl_mkt", ("independent",), mixed),
+        ),
+        Claim(
+            "C6", "On Market-1501 CTSL-MKT has a higher mAP than DML, RKD and Tf-KD",
+            over("ctsl_mkt", rivals[1:], market),
+        ),
+        Claim(
+            "E1", "Our question: CTSL-MKT is better than independent training for as many epochs in total",
+            over("ctsl_mkt", (LONGER,), places),
+        ),
+        Claim(
+            "E2", "Our question: it still is if its peers start from the first stage's weights",
+            over(WARM, (LONGER,), places),
+        ),
+    ]  # fmt: skip
 
 
 def convergence(evidence: Mapping[str, Records], share: float = 0.5) -> list[Comparison]:
-    """C4: how many epochs later than CTSL-MKT do DML and RKD reach a goal?
+    """C4: how many epochs after CTSL-MKT do DML and RKD reach a goal?
 
-    The goal is what independent training with the same seed reaches after this share of its epochs. An accuracy
-    before the first evaluation is not known: a goal that lies there is not used.
+    The goal is what independent training with the same seed reaches after a share of its epochs. It is used only
+    if that run had been evaluated before then: an accuracy before the first evaluation is not known.
+
+    Args:
+        evidence: data set -> its records.
+        share: of the epochs of independent training, from 0 to 1.
+
+    Returns: for each place and rival the difference in epochs; positive where CTSL-MKT is the faster one.
     """
-    return [_sooner(evidence, place, other, share) for place in _places(evidence) for other in ("dml", "rkd")]
-
-
-def _sooner(evidence: Mapping[str, Records], place: Place, other: str, share: float) -> Comparison:
-    dataset, pair = place
-    groups = [evidence.get(dataset, {}).get((pair, method), []) for method in (other, "ctsl_mkt", "independent")]
-    seen = [record for record in groups[2] if record.history.evaluated[0] < share * record.spec.recipe.epochs]
-    goal = {record.spec.seed: accuracy_after(record, share) for record in seen}
-    theirs, ours = (
-        {r.spec.seed: epochs_to_reach(r, goal[r.spec.seed]) for r in group if r.spec.seed in goal}
-        for group in groups[:2]
-    )
-    return _paired(_place(*place), f"epochs that {label(other)} needs more", theirs, ours, *groups)
+    comparisons = []
+    for dataset, pair in _places(evidence):
+        records = evidence.get(dataset, {})
+        goal = {
+            record.spec.seed: accuracy_after(record, share)
+            for record in records.get((pair, "independent"), [])
+            if record.history.evaluated[0] < share * record.spec.recipe.epochs
+        }
+        for other in ("dml", "rkd"):
+            groups = [records.get((pair, method), []) for method in (other, "ctsl_mkt", "independent")]
+            theirs, ours = (
+                {r.spec.seed: epochs_to_reach(r, goal[r.spec.seed]) for r in group if r.spec.seed in goal}
+                for group in groups[:2]
+            )
+            what = f"extra epochs that {label(other)} needs"
+            comparisons.append(_paired((dataset, pair), what, theirs, ours, *groups))
+    return comparisons
 
 
 def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
     """A row for each comparison: claim, effect with interval, seeds, number of records, verdict."""
-    rows = []
-    for claim in claims:
-        for found in claim.comparisons:
-            n = len(found.differences)
-            rows.append(
-                {
-                    "claim": claim.name,
-                    "comparison": f"{found.where}: {found.what}",
-                    "effect": f"{found.effect.mean:+.2f}" if n else "–",
-                    "95 % interval": f"{found.effect.low:+.2f} to {found.effect.high:+.2f}" if n > 1 else "–",
-                    "seeds": n,
-                    "records": len(found.keys),
-                    "verdict": found.verdict,
-                }
-            )  # fmt: skip
+    rows = [
+        {
+            "claim": claim.name,
+            "comparison": f"{one.where}: {one.what}",
+            "effect": f"{one.effect.mean:+.2f}" if one.differences else "–",
+            "95 % interval": "{1:+.2f} to {2:+.2f}".format(*one.effect) if len(one.differences) > 1 else "–",
+            "seeds": len(one.differences),
+            "records": len(one.keys),
+            "verdict": one.verdict,
+        }
+        for claim in claims
+        for one in claim.comparisons
+    ]
     return pd.DataFrame(rows)
 
 

@@ -1,25 +1,34 @@
-"""The verdicts on the paper's claims in plain words, and what it would take to decide what is open."""
+"""What tables and verdicts say, in plain words, and what it would take to decide what is open."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from ctsl_lib.evidence.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, Claim, Comparison
+from ctsl_lib.evidence.labels import label
+from ctsl_lib.evidence.statistics import effect_intervals
+from ctsl_lib.evidence.tables import interval_in
 
 MOST_SEEDS = 1000
 
 
 def seeds_to_decide(differences: Sequence[float], power: float = 0.8) -> int | None:
-    """Seeds with which a 95 % interval would exclude zero, were the true effect and its spread as seen.
+    """Seeds with which a 95 % interval would exclude zero, if the true effect and spread are those seen.
 
-    The smallest n at which the paired t-test (two-sided, 5 %) has this power: with s the standard deviation of
-    the differences, P(T > t_{n-1, 0.975}) for T noncentral t with n - 1 degrees of freedom and noncentrality
-    sqrt(n) |mean| / s. An order of magnitude, no promise: the effect seen is itself uncertain.
+    With s the standard deviation of the differences, the power of a paired t-test (two-sided, 5 %) with n seeds
+    is P(T > t_{n-1, 0.975}), T noncentral t with n - 1 degrees of freedom and noncentrality sqrt(n) |mean| / s.
+    Take the answer as an order of magnitude: the effect seen is itself uncertain.
 
-    Returns: n >= 2; None where no spread or no effect was seen, or where not even a thousand would do.
+    Args:
+        differences: one for each seed, two or more.
+        power: the probability of a decision that is asked for, between 0 and 1.
+
+    Returns: the smallest n >= 2 with this power; None if the differences have no spread or a mean of zero, or if
+        `MOST_SEEDS` are too few.
     """
     mean, spread = np.mean(differences), np.std(differences, ddof=1)
     if not spread > 0 or mean == 0:
@@ -34,53 +43,85 @@ def seeds_to_decide(differences: Sequence[float], power: float = 0.8) -> int | N
 
 
 def in_words(claim: Claim) -> str:
-    """A claim, its verdict and the comparisons behind it, as a Markdown paragraph."""
+    """A claim with its verdict, and below it a Markdown list of the comparisons behind it."""
     supported, untested = claim.having(SUPPORTED), claim.having(NOT_TESTED)
-    said = [f"**{claim.name}** {claim.text}: **{claim.verdict}**."]
+    said = [f"**{claim.name}** {claim.text}: **{claim.verdict}**.\n"]
     if len(supported) == 1:
         said.append(f"Supported: {_shown(supported[0])}.")
     elif supported:
-        closest = min(supported, key=lambda found: found.effect.low)
-        said.append(f"Supported in {_count(supported)}; closest to zero: {_shown(closest)}.")
-    m = len(claim.comparisons) - len(untested)
+        closest = min(supported, key=lambda one: one.effect.low)
+        said.append(
+            f"Supported in {len(supported)} comparisons. The interval closest to zero: {_shown(closest)}."
+        )
     against = "Contradicted"
     if claim.verdict != CONTRADICTED:
-        against = f"Below zero, but not at the level corrected for {m} comparisons"
-    said += [f"{against}: {_shown(found)}." for found in claim.having(CONTRADICTED)]
-    said += [f"Undecided: {_shown(found)}; {_takes(found)}." for found in claim.having(UNDECIDED)]
+        tested = len(claim.comparisons) - len(untested)
+        against = f"Below zero, but not if corrected for {tested} comparisons"
+    said += [f"{against}: {_shown(one)}." for one in claim.having(CONTRADICTED)]
+    said += [f"Undecided: {_shown(one)}. {_takes(one)}" for one in claim.having(UNDECIDED)]
     if untested:
         said.append(f"Not tested: {_untested(claim.comparisons)}.")
-    return " ".join(said)
+    return "\n- ".join(said)
 
 
 def _untested(comparisons: Sequence[Comparison]) -> str:
-    """Where something is not tested, and how much; a data set by its name alone if nothing of it is."""
+    """Where something is not tested, and how much of it; a data set without any test by its name alone."""
 
-    def dataset(found: Comparison) -> str:
-        return found.where.partition(", ")[0]
+    def dataset(one: Comparison) -> str:
+        return one.where.partition(", ")[0]
 
-    begun = {dataset(found) for found in comparisons if found.verdict != NOT_TESTED}
-    named = [(found.where if dataset(found) in begun else dataset(found), found) for found in comparisons]
+    begun = {dataset(one) for one in comparisons if one.verdict != NOT_TESTED}
+    named = [(one.where if dataset(one) in begun else dataset(one), one) for one in comparisons]
     every = Counter(name for name, _ in named)
-    missing = Counter(name for name, found in named if found.verdict == NOT_TESTED)
+    missing = Counter(name for name, one in named if one.verdict == NOT_TESTED)
     return "; ".join(
         f"{name} ({'all' if n == every[name] else f'{n} of {every[name]}'})" for name, n in missing.items()
     )
 
 
-def _count(found: Sequence[Comparison]) -> str:
-    return f"{len(found)} comparison{'s' if len(found) > 1 else ''}"
+def _shown(one: Comparison) -> str:
+    mean, low, high, n = one.effect
+    return f"{one.where}, {one.what}: {mean:+.2f} (95 % interval {low:+.2f} to {high:+.2f}, {n} seeds)"
 
 
-def _shown(found: Comparison) -> str:
-    mean, low, high, n = found.effect
-    return f"{found.where}, {found.what} {mean:+.2f} ({low:+.2f} to {high:+.2f}, {n} seeds)"
-
-
-def _takes(found: Comparison) -> str:
-    if found.tied:
-        return "all seeds gave the same, which says nothing about how many would decide it"
-    needed, side = seeds_to_decide(found.differences), " against the claim" if found.effect.mean < 0 else ""
+def _takes(one: Comparison) -> str:
+    if one.tied:
+        return "All seeds gave the same difference, so nobody can say how many seeds would decide it."
+    needed, against = seeds_to_decide(one.differences), " against the claim" if one.effect.mean < 0 else ""
     if needed is None:
-        return f"not even {MOST_SEEDS:,} seeds would decide it if the true effect and spread are as seen"
-    return f"about {needed} new seeds would decide it{side} four times in five if effect and spread are as seen"
+        return f"If the true effect and spread are those seen, even {MOST_SEEDS:,} seeds would not decide it."
+    return (
+        f"If the true effect and spread are those seen, about {needed} new seeds would decide it{against} "
+        "with a probability of 80 %."
+    )
+
+
+def table_in_words(table: pd.DataFrame, effects: pd.DataFrame) -> list[str]:
+    """What the tables of methods and of the ablation say, one sentence a row.
+
+    Args:
+        table: a `summary` of methods against independent training, in percent.
+        effects: from `factorial_effects`.
+
+    Returns: sentences; a method that shares fewer than two seeds with independent training has none.
+    """
+    said = []
+    for name, row in table.iterrows():
+        gain = interval_in(row, "difference")
+        if gain.n < 2:
+            continue
+        verdict = (
+            "is better than"
+            if gain.low > 0
+            else "is worse than"
+            if gain.high < 0
+            else "cannot be told apart from"
+        )
+        bounds = f"{gain.mean:+.2f} points, 95 % interval {gain.low:+.2f} to {gain.high:+.2f}, {gain.n} seeds"
+        said.append(f"{label(str(name))} {verdict} independent training ({bounds}).")
+    for contrast, effect in effect_intervals(effects).items():
+        kind = "interaction" if "×" in contrast else "main effect"
+        clear = "excludes" if effect.excludes_zero else "contains"
+        bounds = f"95 % interval {effect.low:+.2f} to {effect.high:+.2f}"
+        said.append(f"{contrast}: {kind} of {effect.mean:+.2f} points; the {bounds} {clear} zero.")
+    return said
