@@ -1,6 +1,7 @@
 """The command as a user types it, with very short runs."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,7 +47,13 @@ def test_reproduce_writes_everything_and_a_second_call_keeps_it(ctsl, tmp_path: 
     assert status == 0, error
     assert "CTSL-MKT" in first and "results/report.html" in first
     report = (tmp_path / "results" / "report.html").read_text()
-    assert report.count("<img alt=") == 6 and 'src="http' not in report and 'href="http' not in report
+    assert report.count("<img ") == len(set(re.findall('<img alt="([^"]{20,})"', report))) == 6
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#|["'])|url\(["']?https?:""", report)  # nothing to fetch
+    for said in ("2 seeds", "CTSL-MKT", "interaction of", "ECE (%)", "temperature", "commit", "n_train"):
+        assert said in report, said
+    assert "ABLATIONS" not in report  # the code is hidden
+    tables = {path.stem for path in (tmp_path / "results").glob("*.csv")}
+    assert tables == {"methods", "ablation", "effects", "ece"}
     pictures = {path.stem for path in (tmp_path / "figures" / "runs").glob("*.png")}
     assert pictures == {
         "ablation",

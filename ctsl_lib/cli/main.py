@@ -21,7 +21,7 @@ from ctsl_lib.cli.notebooks import (
     profile_for,
     run_notebook,
 )
-from ctsl_lib.cli.reproduce import QUICK, gather, method_rows, write_report
+from ctsl_lib.cli.reproduce import QUICK, REPORT, gather, method_rows, write_report
 from ctsl_lib.cli.tables import Processes, Profile
 from ctsl_lib.data.digits import Digits
 from ctsl_lib.environment import keep_memory
@@ -66,13 +66,15 @@ def reproduce(
     Finished runs and notebooks are kept: after Ctrl-C, or a second time, only what is missing is done.
     """
     started = time.perf_counter()
-    [recipe] = _with_fields(parse_assignments(set_ or []), QUICK.recipe)
-    evidence = gather(seeds, processes, base=QUICK.model_copy(update={"recipe": recipe}))
-    paths = find_notebooks() if notebooks else []
+    changed = parse_assignments(set_ or [])
+    [recipe] = _with_fields(changed, QUICK.recipe)
+    records = gather(seeds, processes, base=QUICK.model_copy(update={"recipe": recipe}))
+    paths = [path for path in find_notebooks() if path != REPORT] if notebooks else []
     times = _run_notebooks({path: {} for path in paths}, out / "notebooks", again=False)
-    report = write_report(evidence, out, figures, times)
+    folders = {"tables": str(out.resolve()), "figures": str(figures.resolve())}
+    report = write_report(out, {"seeds": seeds, "recipe": changed, "seconds": times} | folders)
     typer.echo(f"\nTest accuracy on the noisy digits, {seeds} seeds:\n")
-    typer.echo(readable(summary(evidence.methods)).to_string())
+    typer.echo(readable(summary(frame_of(records, METHODS))).to_string())
     typer.echo("\n± and *: 95 % interval over seeds; * where it excludes zero.")
     typer.echo(f"report     {report}\ntables     {out}/*.csv\nfigures    {figures}/*.png")
     if notebooks:
