@@ -136,10 +136,10 @@ def table(
     frame = frame_of(records, names)
     if metric not in frame:
         raise ValueError(f"metric must be one of top1, top5, ece, agreement; got {metric!r}")
-    found = summary(frame, metric).reindex([name for name in names if name in set(frame["method"])])
-    typer.echo(readable(found, metric=f"{metric} (%)").to_string())
+    numbers = summary(frame, metric).reindex([name for name in names if name in set(frame["method"])])
+    typer.echo(readable(numbers, metric=f"{metric} (%)").to_string())
     if csv is not None:
-        found.to_csv(csv, float_format="%.4f")
+        numbers.to_csv(csv, float_format="%.4f")
 
 
 @app.command()

@@ -127,12 +127,12 @@ def claims(
     every: Annotated[bool, typer.Option("--all", help="List comparisons that are not tested, too.")] = False,
 ) -> None:
     """Judge the paper's claims by the records that are there: the comparisons, then each claim in words."""
-    found = judge({name: plan_of(name, profile, parameter).records() for name in dataset or list(DATASETS)})
-    table = claims_table(found)
+    judged = judge({name: plan_of(name, profile, parameter).records() for name in dataset or list(DATASETS)})
+    table = claims_table(judged)
     shown = table if every else table[table["verdict"] != NOT_TESTED]
     with pd.option_context("display.width", 200, "display.max_colwidth", 90):
         typer.echo(shown.to_string(index=False) if len(shown) else "no comparison is tested")
-    typer.echo("\n" + "\n\n".join(in_words(claim).replace("**", "") for claim in found))
+    typer.echo("\n" + "\n\n".join(in_words(claim).replace("**", "") for claim in judged))
 
 
 def _print_table(plan: Plan) -> None:

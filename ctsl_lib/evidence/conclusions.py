@@ -110,13 +110,9 @@ def table_in_words(table: pd.DataFrame, effects: pd.DataFrame) -> list[str]:
         gain = interval_in(row, "difference")
         if gain.n < 2:
             continue
-        verdict = (
-            "is better than"
-            if gain.low > 0
-            else "is worse than"
-            if gain.high < 0
-            else "cannot be told apart from"
-        )
+        verdict = "cannot be told apart from"
+        if gain.excludes_zero:
+            verdict = "is better than" if gain.mean > 0 else "is worse than"
         bounds = f"{gain.mean:+.2f} points, 95 % interval {gain.low:+.2f} to {gain.high:+.2f}, {gain.n} seeds"
         said.append(f"{label(str(name))} {verdict} independent training ({bounds}).")
     for contrast, effect in effect_intervals(effects).items():

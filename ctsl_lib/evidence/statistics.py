@@ -44,7 +44,15 @@ NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"), 0)
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval:
-    """Mean and Student-t interval of independent values, one for each seed."""
+    """Mean and Student-t interval.
+
+    Args:
+        values: independent of one another, one for each seed.
+        confidence: between 0 and 1.
+
+    Returns: the interval; without bounds (NaN) for a single value.
+    Raises: ValueError if there is no value.
+    """
     sample = np.asarray(values, dtype=float)
     if sample.ndim != 1 or len(sample) == 0:
         raise ValueError(f"values must be a non-empty list of numbers, got shape {sample.shape}")
@@ -56,9 +64,16 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
 
 
 def pivot(frame: pd.DataFrame, metric: str = "top1", peer: int | None = None) -> pd.DataFrame:
-    """Seeds x methods: the metric of one peer, or by default its mean over the peers of a run.
+    """One number for each seed and method.
 
     The seed is the unit of replication: peers of one run are not independent of one another.
+
+    Args:
+        frame: a tidy frame, see `tables.frame_of`.
+        metric: one of its columns.
+        peer: whose metric, counted from 1; by default the mean over the peers of a run.
+
+    Returns: seeds x methods, the methods in the order of the frame; NaN where a method lacks a seed.
     """
     chosen = frame if peer is None else frame[frame["peer"] == peer]
     order = list(dict.fromkeys(frame["method"]))
@@ -66,7 +81,16 @@ def pivot(frame: pd.DataFrame, metric: str = "top1", peer: int | None = None) ->
 
 
 def paired_difference(values: pd.DataFrame, method: str, baseline: str = "independent") -> Interval:
-    """Mean over the seeds that both have of method - baseline, with its interval."""
+    """The difference of two methods, seed by seed.
+
+    Args:
+        values: seeds x methods, see `pivot`.
+        method: the one whose gain is asked for.
+        baseline: the one that it is compared with.
+
+    Returns: mean and interval of method - baseline over the seeds that both have.
+    Raises: ValueError if one of them is unknown, or if they share no seed.
+    """
     for name in (method, baseline):
         if name not in values:
             raise ValueError(f"method must be one of {', '.join(map(str, values.columns))}; got {name!r}")
@@ -82,6 +106,13 @@ def factorial_effects(frame: pd.DataFrame, metric: str = "top1") -> pd.DataFrame
     The main effect of a factor is the mean of the four rows with it minus the mean of the four without. An
     interaction of several factors is the same contrast with the product of their signs, scaled so that, for
     two factors, it is half of (effect of A with B) - (effect of A without B): 0 where effects add up.
+
+    Args:
+        frame: a tidy frame of all eight rows, see `tables.frame_of`; seeds that lack one are left out.
+        metric: one of its columns.
+
+    Returns: a row for each of the seven contrasts: effect, low, high (in the metric's unit) and n, the seeds.
+    Raises: ValueError if a row is missing.
     """
     values = pivot(frame, metric).dropna()
     factors = list(GROUPS)

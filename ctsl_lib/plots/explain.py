@@ -19,13 +19,21 @@ from ctsl_lib.plots.style import COLOURS, MARKERS, look, style
 
 
 def images(split: Split, class_names: Sequence[str], count: int = 12) -> Figure:
-    """The first images of a split with their labels; a cross marks a label that noise has made wrong."""
+    """The first images of a split with their labels; a cross marks a label that noise has made wrong.
+
+    Args:
+        split: N images, N >= count.
+        class_names: what label 0, 1, ... means.
+        count: how many to show.
+
+    Returns: a figure of one row.
+    """
     with style():
         figure, panels = plt.subplots(1, count, figsize=(0.85 * count, 1.35), squeeze=False)
-        for axes, picture, given, true in zip(
+        for axes, image, given, true in zip(
             panels[0], split.images[:count], split.labels[:count], split.true_labels[:count], strict=True
         ):
-            _show_image(axes, picture)
+            _show_image(axes, image)
             wrong = int(given) != int(true)
             axes.set_title(
                 ("✗ " if wrong else "") + class_names[int(given)], color=COLOURS[1] if wrong else "black"
@@ -33,14 +41,21 @@ def images(split: Split, class_names: Sequence[str], count: int = 12) -> Figure:
         return figure
 
 
-def _show_image(axes: Axes, picture: Tensor) -> None:
-    array = picture.permute(1, 2, 0).cpu().numpy()
+def _show_image(axes: Axes, image: Tensor) -> None:
+    array = image.permute(1, 2, 0).cpu().numpy()
     axes.imshow(array if array.shape[2] == 3 else array[:, :, 0], cmap="gray_r")
     axes.set_axis_off()
 
 
 def persons(split: Sightings, count: int = 6) -> Figure:
-    """The first persons (rows) as each camera saw them first (columns)."""
+    """The first persons (rows) as each camera saw them first (columns).
+
+    Args:
+        split: images with identity and camera; identities below 1 (distractors, junk) are left out.
+        count: how many persons.
+
+    Returns: a figure with a panel for each person and camera; empty where that camera did not see that person.
+    """
     people = split.identity[split.identity > 0].unique()[:count].tolist()
     cameras = split.camera.unique().tolist()
     height, width = split.images.shape[2:]
@@ -67,7 +82,15 @@ def persons(split: Sightings, count: int = 6) -> Figure:
 
 
 def ranked_galleries(split: RetrievalSplit, ranked: Sequence[RankedQuery], rows: Sequence[int]) -> Figure:
-    """Queries (left) and what was found for them, best first; right and wrong by symbol, colour and frame."""
+    """Queries (left) and the images ranked first for them; right and wrong by symbol, colour and frame.
+
+    Args:
+        split: the query and gallery images that were ranked.
+        ranked: for each query its nearest valid gallery images, best first; see `retrieval.ranked_gallery`.
+        rows: the queries to show, by index.
+
+    Returns: a figure with a row for each of these queries.
+    """
     columns = 1 + max(len(ranked[row].gallery) for row in rows)
     height, width = split.query.images.shape[2:]
     with style():
@@ -82,8 +105,8 @@ def ranked_galleries(split: RetrievalSplit, ranked: Sequence[RankedQuery], rows:
             query = split.query
             _show_image(line[0], query.images[row])
             line[0].set_title(f"{int(query.identity[row])}, camera {int(query.camera[row])}", fontsize=8)
-            found = ranked[row]
-            for axes, index, right in zip(line[1:], found.gallery.tolist(), found.right.tolist(), strict=False):
+            hits = ranked[row]
+            for axes, index, right in zip(line[1:], hits.gallery.tolist(), hits.right.tolist(), strict=False):
                 axes.imshow(split.gallery.images[index].permute(1, 2, 0).cpu().numpy())
                 identity, camera = int(split.gallery.identity[index]), int(split.gallery.camera[index])
                 axes.set_title(f"{'✓' if right else '✗'} {identity}, c{camera}", fontsize=8)
@@ -96,12 +119,21 @@ def ranked_galleries(split: RetrievalSplit, ranked: Sequence[RankedQuery], rows:
 
 
 def soft_targets(
-    picture: Tensor, logits: Tensor, class_names: Sequence[str], temperatures: Sequence[float]
+    image: Tensor, logits: Tensor, class_names: Sequence[str], temperatures: Sequence[float]
 ) -> Figure:
-    """One image and a network's answer to it at several temperatures, as bars."""
+    """One image and a network's answer to it at several temperatures, as bars.
+
+    Args:
+        image: (channels, height, width).
+        logits: (classes,) the network's answer.
+        class_names: what class 0, 1, ... means.
+        temperatures: t > 0, one for each panel.
+
+    Returns: a figure of one row: the image, then softmax(logits / t) for each t.
+    """
     with style():
         figure, panels = plt.subplots(1, 1 + len(temperatures), figsize=(2.6 * (1 + len(temperatures)), 2.4))
-        _show_image(panels[0], picture)
+        _show_image(panels[0], image)
         for position, (axes, t) in enumerate(zip(panels[1:], temperatures, strict=True)):
             shares = (logits.double() / t).softmax(dim=0).cpu().numpy()
             axes.bar(range(len(shares)), shares, color=COLOURS[position % len(COLOURS)])
@@ -112,7 +144,15 @@ def soft_targets(
 
 
 def reliability(answers: dict[str, Tensor], labels: Tensor, bins: int = 10) -> Figure:
-    """Accuracy against confidence for the logits of each named network; the diagonal is perfect calibration."""
+    """Accuracy against confidence; the diagonal is perfect calibration.
+
+    Args:
+        answers: name of a network -> its logits, (N, classes).
+        labels: (N,) true classes.
+        bins: of equal width in confidence; one with fewer than 5 images is not drawn.
+
+    Returns: a figure with a line for each network.
+    """
     with style():
         figure, axes = plt.subplots(figsize=(4.6, 4.2))
         axes.plot([0, 100], [0, 100], color="#7F7F7F", linewidth=1, label="perfect")
@@ -130,19 +170,28 @@ def reliability(answers: dict[str, Tensor], labels: Tensor, bins: int = 10) -> F
 
 
 def relation_matrices(embeddings: Sequence[Tensor], labels: Tensor, names: Sequence[str]) -> Figure:
-    """Relative distances within a batch as two peers see them, and their difference; images sorted by class."""
+    """Relative distances within a batch as two peers see them, and their difference; images sorted by class.
+
+    Args:
+        embeddings: of two peers, (B, D) each; the widths D may differ.
+        labels: (B,) classes.
+        names: of the two peers.
+
+    Returns: a figure of three panels.
+    Raises: ValueError unless there are two peers.
+    """
+    if len(embeddings) != 2:
+        raise ValueError(f"embeddings must be those of 2 peers, got {len(embeddings)}")
     order = labels.argsort(stable=True).cpu()
-    sides = [relative_distances(side.detach())[order][:, order].cpu().numpy() for side in embeddings]
-    if len(sides) != 2:
-        raise ValueError(f"embeddings must be those of 2 peers, got {len(sides)}")
-    top = max(side.max() for side in sides)
+    matrices = [relative_distances(one.detach())[order][:, order].cpu().numpy() for one in embeddings]
+    top = max(matrix.max() for matrix in matrices)
     with style():
         figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.5))
-        for axes, side, name in zip(panels, sides, names, strict=False):
-            shown = axes.imshow(side, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+        for axes, matrix, name in zip(panels, matrices, names, strict=False):
+            shown = axes.imshow(matrix, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
             axes.set_title(name)
         figure.colorbar(shown, ax=list(panels[:2]), label="distance / mean distance", shrink=0.85)
-        difference = sides[0] - sides[1]
+        difference = matrices[0] - matrices[1]
         bound = max(float(np.abs(difference).max()), 1e-6)
         shown = panels[2].imshow(difference, cmap="PuOr", vmin=-bound, vmax=bound, interpolation="nearest")
         figure.colorbar(shown, ax=panels[2], label="difference", shrink=0.85)
@@ -157,11 +206,19 @@ def relation_matrices(embeddings: Sequence[Tensor], labels: Tensor, names: Seque
 
 
 def embedding_maps(embeddings: Sequence[Tensor], labels: Tensor, names: Sequence[str]) -> Figure:
-    """Each peer's embeddings on their two directions of largest spread (PCA), classes by colour and marker."""
+    """Each peer's embeddings on their two directions of largest spread (PCA), classes by colour and marker.
+
+    Args:
+        embeddings: of each peer, (B, D) each; the widths D may differ.
+        labels: (B,) classes.
+        names: of the peers.
+
+    Returns: a figure with a panel for each peer; axes of different panels have nothing in common.
+    """
     with style():
         figure, panels = plt.subplots(1, len(embeddings), figsize=(4.6 * len(embeddings), 4), squeeze=False)
-        for axes, side, name in zip(panels[0], embeddings, names, strict=True):
-            centred = (side - side.mean(dim=0)).detach().double().cpu()
+        for axes, embedding, name in zip(panels[0], embeddings, names, strict=True):
+            centred = (embedding - embedding.mean(dim=0)).detach().double().cpu()
             directions = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
             x, y = (centred @ directions.T).T.numpy()
             for position, value in enumerate(labels.unique().tolist()):
@@ -177,9 +234,17 @@ def embedding_maps(embeddings: Sequence[Tensor], labels: Tensor, names: Sequence
 
 
 def method_diagram(objective: Objective, peers: Sequence[str] = ("peer 1", "peer 2")) -> Figure:
-    """Who teaches whom what: labels, the two peers, their frozen copies; terms of weight 0 are not drawn."""
+    """Who teaches whom what: labels, the two peers, their frozen copies; terms of weight 0 are not drawn.
+
+    Args:
+        objective: a method as a row of weights.
+        peers: names of the two peers.
+
+    Returns: a figure with one panel.
+    Raises: ValueError unless there are two peers.
+    """
     if len(peers) != 2:
-        raise ValueError(f"peers must hold 2 names, got {len(peers)}")
+        raise ValueError(f"peers must be 2 names, got {len(peers)}")
     relation = objective.distance > 0 or objective.angle > 0
     with style():
         figure, axes = plt.subplots(figsize=(9, 3.9))

@@ -14,7 +14,7 @@ from ctsl_lib.evidence.labels import label
 from ctsl_lib.evidence.statistics import Interval, effect_intervals, factorial_effects, mean_interval, pivot
 from ctsl_lib.experiments.store import Record
 from ctsl_lib.losses.objective import GROUPS
-from ctsl_lib.plots.style import COLOURS, GREY, MARKERS, _axis, look, style
+from ctsl_lib.plots.style import COLOURS, GREY, MARKERS, axis_label, look, style
 
 
 def _looks(column: str, values: Sequence[str]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def learning_curves(groups: Mapping[str, Sequence[Record]]) -> Figure:
         bold = {"style": "method", "style_order": looks["hue_order"], "errorbar": None, "linewidth": 2.2}
         sns.lineplot(**place, **looks, **bold, markevery=every, markersize=6)
         metric = next(records[0].spec.data.metric for records in groups.values())
-        axes.set(xlabel="epoch", ylabel=_axis(metric))
+        axes.set(xlabel="epoch", ylabel=axis_label(metric))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         seeds = max(map(len, groups.values()))
         axes.legend(title="thin: one seed" if seeds > 1 else None, loc="lower right")
@@ -94,7 +94,7 @@ def comparison(frame: pd.DataFrame, baseline: str = "independent", metric: str =
                 capsize=0.2, linestyle="none", markersize=9, markeredgewidth=1, legend=False, ax=axes,
             )  # fmt: skip
         right.axvline(0, color="black", linewidth=1)
-        left.set(xlabel=_axis(metric), ylabel="", title="mean, 95 % interval; grey ticks: seeds")
+        left.set(xlabel=axis_label(metric), ylabel="", title="mean, 95 % interval; grey ticks: seeds")
         space = " " if len(label(baseline)) < 20 else "\n"
         right.set_xlabel(f"difference from {label(baseline)}{space}(percentage points)")
         right.set_title("same seeds, paired; 95 % interval")
@@ -148,7 +148,7 @@ def main_effects(frame: pd.DataFrame, metric: str = "top1") -> Figure:
     Returns: a figure of three panels. A thin line joins two rows that differ in this kind alone, the bold one
         joins their means; the title has the main effect with its interval, which is taken within seeds.
     """
-    effects = effect_intervals(factorial_effects(frame, metric))
+    contrasts = effect_intervals(factorial_effects(frame, metric))
     rows = pd.DataFrame(
         [
             {
@@ -167,8 +167,8 @@ def main_effects(frame: pd.DataFrame, metric: str = "top1") -> Figure:
             place = {"data": rows[rows["kind"] == kind], "x": "use", "y": "mean", "ax": axes}
             sns.lineplot(**place, units="others", estimator=None, color=GREY, linewidth=1)
             sns.lineplot(**place, errorbar=None, linewidth=2.5, markersize=8, **look(position))
-            title = f"{kind}: {effects[kind].signed()} points"
-            axes.set(xlabel="", ylabel=_axis(metric), xlim=(-0.3, 1.3), title=title)
+            title = f"{kind}: {contrasts[kind].signed()} points"
+            axes.set(xlabel="", ylabel=axis_label(metric), xlim=(-0.3, 1.3), title=title)
         return figure
 
 

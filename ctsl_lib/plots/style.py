@@ -43,7 +43,8 @@ def style() -> AbstractContextManager[None]:
     )
 
 
-def _axis(metric: str) -> str:
+def axis_label(metric: str) -> str:
+    """How the axis of a metric is written."""
     return "test accuracy (%)" if metric == "top1" else f"{metric_label(metric)} (%)"
 
 
@@ -54,7 +55,15 @@ def look(position: int) -> dict[str, object]:
 
 
 def save(figure: Figure, name: str, folder: Path | str = ROOT / "figures" / "runs") -> Path:
-    """Write a figure as PNG under its name; returns the path."""
+    """Write a figure as PNG.
+
+    Args:
+        figure: any figure.
+        name: of the file, without its ending.
+        folder: made if it is missing.
+
+    Returns: the path of the file.
+    """
     path = Path(folder) / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Software": None})
@@ -65,10 +74,14 @@ def show(figure: Figure, alt: str) -> None:
     """Show a figure in a notebook with a text for those who cannot see it, and close it.
 
     Its colours are reduced to 256, which is hard to see and makes notebooks two to three times smaller.
+
+    Args:
+        figure: any figure; it cannot be shown again.
+        alt: what there is to see, for a reader who hears it.
     """
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
     plt.close(figure)
-    picture = PIL.Image.open(drawn).convert("RGB").quantize(256, method=PIL.Image.Quantize.MAXCOVERAGE)
-    picture.save(small, format="png", optimize=True)
+    reduced = PIL.Image.open(drawn).convert("RGB").quantize(256, method=PIL.Image.Quantize.MAXCOVERAGE)
+    reduced.save(small, format="png", optimize=True)
     display(Image(small.getvalue(), alt=alt))
