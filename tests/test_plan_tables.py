@@ -127,6 +127,8 @@ def test_readable_export_and_published(trained: tuple[Plan, Store], tmp_path: Pa
     shown = readable(table, published=published_values("digits", "paper", tmp_path))
     assert shown.loc[("tiny_cnn + tiny_resnet", 1, "tiny_cnn", "DML"), "paper (%)"] == "91.5"
     assert shown.loc[("tiny_cnn + tiny_resnet", 2, "tiny_resnet", "DML"), "paper (%)"] == "–"
+    nothing = published_values("digits", "paper", tmp_path / "nowhere")
+    assert "paper (%)" not in readable(table, published=nothing)  # no column of dashes
     csv, latex = export(table, shown, tmp_path / "out", "digits")
     assert pd.read_csv(csv)["mean"].tolist() == pytest.approx(table["mean"].tolist(), abs=1e-4)
     assert latex.read_text().startswith("\\begin{tabular}") and "±" in latex.read_text()

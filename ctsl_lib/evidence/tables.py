@@ -169,7 +169,7 @@ def readable(
         table: a `summary`.
         metric: heading of the column of means.
         baseline: the one that the summary was made with, for the heading of the differences.
-        published: published values to show in a last column, see `published_values`; with `EACH_PEER` only.
+        published: published values for a last column, if there are any, see `published_values`; with `EACH_PEER`.
 
     Returns: a row for each of the table, methods written as `label` writes them.
     """
@@ -184,7 +184,7 @@ def readable(
         if name in table:
             shown[title] = [_number(value, pattern) for value in table[name]]
     shown["seeds"] = table["n"].fillna(0).astype(int)
-    if published is not None:
+    if published is not None and len(published):
         shown["paper (%)"] = [_published(published, network, method) for *_, network, method in table.index]
     return shown.rename(index=label, level="method")
 
