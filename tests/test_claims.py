@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.evidence.claims import (
     CONTRADICTED,
     DATASETS,
@@ -23,8 +23,8 @@ from ctsl_lib.evidence.claims import (
 from ctsl_lib.evidence.conclusions import in_words, seeds_to_decide
 from ctsl_lib.evidence.statistics import mean_interval
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.plots.results import forest
 from ctsl_lib.training.recipe import Recipe

@@ -12,8 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from ctsl_lib.data.digits import Digits
-from ctsl_lib.data.images import Images
+from ctsl_lib.data.specs import Digits, Images
 from ctsl_lib.environment import write_atomically
 from ctsl_lib.experiments import grid as grids
 from ctsl_lib.experiments import run as experiments

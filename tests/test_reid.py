@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ctsl_lib.data import reid
 from ctsl_lib.data.market1501 import PLACES
-from ctsl_lib.data.reid import Market1501, SyntheticMarket
+from ctsl_lib.data.specs import Market1501, SyntheticMarket
 from ctsl_lib.data.synthetic_market import write_synthetic_market
 from ctsl_lib.data.types import Dataset, RetrievalSplit
 from ctsl_lib.errors import DataError

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.experiments.grid import process_pool, run_grid
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.recipe import Recipe

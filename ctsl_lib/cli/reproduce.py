@@ -14,8 +14,8 @@ from ctsl_lib import plots
 from ctsl_lib.evidence.statistics import Interval, factorial_effects
 from ctsl_lib.evidence.tables import frame_of, readable, summary
 from ctsl_lib.experiments.grid import grid, process_pool, run_grid
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import ABLATIONS, METHOD_NAMES, METHODS
 from ctsl_lib.losses.objective import Objective, objective_table
 from ctsl_lib.plots.explain import method_diagram

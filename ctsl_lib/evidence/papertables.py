@@ -8,8 +8,8 @@ from ctsl_lib import ROOT
 from ctsl_lib.evidence.labels import label, metric_label
 from ctsl_lib.evidence.statistics import Interval, mean_interval
 from ctsl_lib.experiments.plan import Plan
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
 
 PAPER = ROOT / "data" / "paper"
 PUBLISHED = ("dataset", "network", "method", "value", "metric", "recipe", "source")

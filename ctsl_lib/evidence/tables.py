@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from ctsl_lib.evidence.statistics import Interval, mean_interval, paired_difference, pivot
-from ctsl_lib.experiments.store import Record
+from ctsl_lib.experiments.spec import Record
 from ctsl_lib.losses.objective import Objective
 
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ctsl_lib.evidence.labels import label
 from ctsl_lib.evidence.statistics import Interval, mean_interval, pivot
-from ctsl_lib.experiments.store import Record
+from ctsl_lib.experiments.spec import Record
 from ctsl_lib.plots.style import COLOURS, MARKERS, _axis, look, style
 
 
