@@ -26,10 +26,11 @@ test: lint unit notebooks-test  ## set up if needed; ruff, mypy, unit and proper
 bench: $(READY)  ## speed and memory against a plain loop and public code, as ratios measured side by side
 	$(BIN)/python -m benchmarks
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --quiet
 
 unit: $(READY)  ## unit and property tests
 	$(BIN)/python -m pytest
