@@ -4,6 +4,7 @@ import platform
 import subprocess
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,6 @@ def cpu_name() -> str:
 def provenance(device: "torch.device", wall_time: float) -> Provenance:
     """Where and with what this process works."""
     import torch
-    import torchvision
 
     return Provenance(
         device=device_name(device),
@@ -72,7 +72,7 @@ def provenance(device: "torch.device", wall_time: float) -> Provenance:
             "ctsl": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": version("torchvision"),
         },
         threads=torch.get_num_threads(),
         allocator=allocator(),

@@ -8,7 +8,6 @@ from ctsl_lib.experiments.store import Store
 from ctsl_lib.metrics.evaluation import evaluate
 from ctsl_lib.models.peer import Peer, count_parameters, frozen_copies
 from ctsl_lib.models.registry import build_peer
-from ctsl_lib.models.reid import load_imagenet
 from ctsl_lib.randomness import cpu_threads, derive_seed
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.loop import train
@@ -104,6 +103,8 @@ def initial_peers(spec: Spec, channels: int, num_classes: int, device: torch.dev
         for k, name in enumerate(spec.peers)
     ]
     if spec.initial == "imagenet":
+        from ctsl_lib.models.reid import load_imagenet  # with torchvision, which takes a second to import
+
         for name, peer in zip(spec.peers, peers, strict=True):
             load_imagenet(name, peer)
     return [peer.to(device) for peer in peers]
