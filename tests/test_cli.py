@@ -40,6 +40,7 @@ def test_help_of_every_command(ctsl) -> None:
         assert status == 0 and "Usage" in detail
 
 
+@pytest.mark.slow
 def test_reproduce_writes_everything_and_a_second_call_keeps_it(ctsl, tmp_path: Path) -> None:
     arguments = ("reproduce", "--seeds", "2", "--set", "epochs=1", "--no-notebooks", "--processes", "1")
     status, first, error = ctsl(*arguments)
@@ -153,12 +154,14 @@ def test_market_1501_is_described_and_trained(ctsl, tmp_path: Path, monkeypatch:
     assert after.strip().endswith("6 done")
 
 
+@pytest.mark.slow
 def test_notebooks_side_by_side(ctsl, tmp_path: Path) -> None:
     status, _, error = ctsl("notebooks", "10", "12", "--out", str(tmp_path / "done"), "--processes", "2")
     assert status == 0, error
     assert {path.name for path in (tmp_path / "done").iterdir()} == {"10_cifar10.ipynb", "12_tiny_imagenet.ipynb"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(ctsl, tmp_path: Path) -> None:
     small = ("pairs=[[tiny_cnn, tiny_cnn]]", "seeds=8", "epochs=8", "n_train=60", "methods=[independent, dml]")
     given = [part for value in (*small, "batch_size=30") for part in ("-p", value)]

@@ -183,6 +183,7 @@ def test_runs_of_one_process_want_the_same_threads() -> None:
         run(TINY, threads=2)
 
 
+@pytest.mark.slow
 def test_grid_alone_and_in_processes_agree(tmp_path: Path) -> None:
     specs = grid(TINY, {name: METHODS[name] for name in ("independent", "tfkd")}, seeds=range(2))
     assert [spec.seed for spec in specs] == [0, 0, 1, 1]

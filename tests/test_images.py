@@ -158,6 +158,7 @@ def build_cache(path: Path, cache: Path, queue) -> None:
     queue.put(cached(path, lambda: read_class_folders(path)).digest)
 
 
+@pytest.mark.slow
 def test_two_processes_may_build_the_cache_at_once(tmp_path: Path, cache: Path) -> None:
     path = write_zip(tmp_path / "own.zip", tree(per_class=200))
     context = multiprocessing.get_context("forkserver")

@@ -139,6 +139,7 @@ def test_a_profile_serves_several_notebooks(make, tmp_path: Path) -> None:
     assert profile_for(make(), "fast", tmp_path / "profiles") == {"epochs": 7}
 
 
+@pytest.mark.slow
 def test_plain_papermill_runs_a_table_with_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CTSL_RECORDS", str(tmp_path / "records"))
     profile = tmp_path / "tiny.yaml"
