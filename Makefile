@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
 
-.PHONY: help reproduce test bench lint unit notebooks-test notebooks lab clean
+.PHONY: help reproduce test test-fast bench lint unit notebooks-test notebooks lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -23,20 +23,24 @@ reproduce: $(READY)  ## set up if needed; compare the methods, run the ablation 
 
 test: lint unit notebooks-test  ## set up if needed; ruff, mypy, unit and property tests, all notebooks
 
+test-fast: lint  ## for daily work: ruff, mypy, and the unit tests that take less than a few seconds each
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
 bench: $(READY)  ## speed and memory against a plain loop and public code, as ratios measured side by side
 	$(BIN)/python -m benchmarks
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --quiet
 
-unit: $(READY)  ## unit and property tests
-	$(BIN)/python -m pytest
+unit: $(READY)  ## unit and property tests, one process a core
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 notebooks-test: $(READY)  ## run all notebooks from scratch; a cell that fails, or prints other than marked, fails
 	records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && CTSL_PROGRESS=0 CTSL_RECORDS="$$records" \
-	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+	$(BIN)/python -m pytest -n auto --dist loadfile --nbval-lax --nbval-cell-timeout=600 notebooks
 
 notebooks: $(READY)  ## execute the notebooks in place, as they are committed
 	$(BIN)/ctsl notebooks --out notebooks

@@ -22,7 +22,8 @@ from benchmarks.usual_forms import (
     usual_distance_loss,
     usual_retrieval_metrics,
 )
-from ctsl_lib.data.types import Dataset, Metric, Split
+from ctsl_lib.data.specs import Metric
+from ctsl_lib.data.types import Dataset, Split
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from ctsl_lib.data.types import Metric
+from ctsl_lib.data.specs import Metric
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.metrics.retrieval import Labelled
 from ctsl_lib.models.peer import Peer

@@ -1,8 +1,53 @@
-"""The runnable paper: collaborative teacher-student learning via multiple knowledge transfer (CTSL-MKT)."""
+"""The runnable paper: collaborative teacher-student learning via multiple knowledge transfer (CTSL-MKT).
 
+The names below are what most users need; each is imported when it is first asked for. The rooms behind them:
+`models`, `data`, `losses`, `metrics`, `training`, `experiments`, `evidence`, `plots`, `cli`.
+"""
+
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ctsl_lib import data, losses, models, plots
+    from ctsl_lib.experiments.grid import grid, process_pool, run_grid
+    from ctsl_lib.experiments.plan import Plan, plan_from
+    from ctsl_lib.experiments.run import run
+    from ctsl_lib.experiments.spec import Record, Spec
+    from ctsl_lib.experiments.store import Store
+    from ctsl_lib.losses.methods import ABLATIONS, METHODS
+    from ctsl_lib.losses.objective import Objective, term
+    from ctsl_lib.models.registry import build_peer, register
+    from ctsl_lib.training.recipe import Recipe
 
 __version__ = "0.1.0"
 
-ROOT = Path(__file__).resolve().parent.parent
-"""The kit's folder: notebooks, records and figures are found from here, wherever a kernel was started."""
+_CHECKOUT = Path(__file__).resolve().parent.parent
+ROOT = _CHECKOUT if (_CHECKOUT / "notebooks").is_dir() else Path.cwd()
+"""The kit's folder, wherever a kernel was started; the current folder where the library was installed without it."""
+
+_HOMES = {
+    "experiments.grid": ("grid", "process_pool", "run_grid"),
+    "experiments.plan": ("Plan", "plan_from"),
+    "experiments.run": ("run",),
+    "experiments.spec": ("Record", "Spec"),
+    "experiments.store": ("Store",),
+    "losses.methods": ("ABLATIONS", "METHODS"),
+    "losses.objective": ("Objective", "term"),
+    "models.registry": ("build_peer", "register"),
+    "training.recipe": ("Recipe",),
+}
+_ROOMS = ("data", "losses", "models", "plots")
+__all__ = [
+    "ABLATIONS", "METHODS", "ROOT", "Objective", "Plan", "Recipe", "Record", "Spec", "Store", "build_peer", "data",
+    "grid", "losses", "models", "plan_from", "plots", "process_pool", "register", "run", "run_grid", "term",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,9 +4,51 @@ import ctypes
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from ctsl_lib import ROOT
+
+
+def load_lazily(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+    """A `__getattr__` for a package that imports a module when one of its names is first asked for.
+
+    Args:
+        package: its name.
+        homes: module of the package -> names that it gives.
+    """
+    home = {name: module for module, names in homes.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{home[name]}"), name)
+
+    return get
+
+
+def data_root() -> Path:
+    """The folder that data sets are looked for in: what CTSL_DATA says, else data/ in the kit."""
+    return Path(os.environ.get("CTSL_DATA", ROOT / "data"))
+
+
+def cache_root() -> Path:
+    """Where decoded data sets are kept: what CTSL_CACHE says, else data/cache in the kit."""
+    return Path(os.environ.get("CTSL_CACHE", ROOT / "data" / "cache"))
+
+
+def records_root() -> Path:
+    """Where records are kept: what CTSL_RECORDS says, else data/records in the kit."""
+    return Path(os.environ.get("CTSL_RECORDS", ROOT / "data" / "records"))
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Words that name the known name which is nearest, or none where nothing is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:

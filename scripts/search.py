@@ -16,9 +16,9 @@ import typer
 
 from ctsl_lib.cli.reproduce import QUICK
 from ctsl_lib.cli.tables import Processes, Profile, plan_of
-from ctsl_lib.data.images import Images
+from ctsl_lib.data.specs import Images
 from ctsl_lib.evidence.statistics import mean_interval
-from ctsl_lib.experiments.grid import layout_for, process_pool, run_grid
+from ctsl_lib.experiments.grid import process_pool, run_grid
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.objective import Objective
@@ -149,9 +149,8 @@ def run_search(
         for spec in candidates.values()
         for seed in seeds
     ]
-    chosen = layout_for(specs, processes)
-    with process_pool(chosen.processes) as executor:
-        records = run_grid(specs, store, executor=executor, threads=chosen.threads)
+    with process_pool(processes) as executor:
+        records = run_grid(specs, store, executor=executor)
     rows = []
     for position, name in enumerate(candidates):
         runs = records[position * len(seeds) : (position + 1) * len(seeds)]

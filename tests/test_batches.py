@@ -8,14 +8,13 @@ from hypothesis import strategies as st
 from ctsl_lib.data.augmentation import Erasing
 from ctsl_lib.data.sampler import order
 from ctsl_lib.randomness import generator
-from ctsl_lib.training.recipe import Recipe
 
-PLAIN, GROUPED = Recipe(batch_size=12), Recipe(batch_size=12, images_per_class=3)
+PLAIN, GROUPED = (12, 0), (12, 3)  # batch size, images of a class
 
 
 def test_plain_order_is_a_permutation() -> None:
     labels = torch.arange(50) % 7
-    found = order(labels, PLAIN, seed=1, epoch=2)
+    found = order(labels, *PLAIN, seed=1, epoch=2)
     assert torch.equal(found, torch.randperm(50, generator=generator(1, "order", 2)))
 
 
@@ -26,9 +25,9 @@ def test_plain_order_is_a_permutation() -> None:
 def test_identity_sampling(counts: list[int], seed: int, epoch: int) -> None:
     labels = torch.repeat_interleave(torch.arange(len(counts)) * 10, torch.tensor(counts))
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))]
-    if len(labels) < GROUPED.batch_size:
+    if len(labels) < GROUPED[0]:
         return
-    found = order(labels, GROUPED, seed, epoch)
+    found = order(labels, *GROUPED, seed, epoch)
     assert len(found) == len(labels) // 12 * 12  # as many batches as without
     shown = torch.bincount(labels[found], minlength=len(counts) * 10)[::10]
     for batch in found.split(12):
@@ -45,12 +44,12 @@ def test_identity_sampling(counts: list[int], seed: int, epoch: int) -> None:
 
 def test_identity_sampling_depends_on_seed_and_epoch_alone() -> None:
     labels = torch.arange(60) % 6
-    first = order(labels, GROUPED, 0, 0)
-    assert torch.equal(first, order(labels, GROUPED, 0, 0))
-    assert not torch.equal(first, order(labels, GROUPED, 0, 1))
-    assert not torch.equal(first, order(labels, GROUPED, 1, 0))
+    first = order(labels, *GROUPED, 0, 0)
+    assert torch.equal(first, order(labels, *GROUPED, 0, 0))
+    assert not torch.equal(first, order(labels, *GROUPED, 0, 1))
+    assert not torch.equal(first, order(labels, *GROUPED, 1, 0))
     with pytest.raises(ValueError, match="batch_size / images_per_class must be at most the 3 classes, got 4"):
-        order(torch.arange(60) % 3, GROUPED, 0, 0)
+        order(torch.arange(60) % 3, *GROUPED, 0, 0)
 
 
 def test_erasing_against_a_loop() -> None:

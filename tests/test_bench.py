@@ -82,6 +82,7 @@ def test_gradient_errors_of_the_kit_are_small_and_others_are_not() -> None:
     assert found["collapsed"]["usual"] > 1e-3
 
 
+@pytest.mark.slow
 def test_workers_take_turns_and_measure() -> None:
     with worker(memory_kept=False) as pool:
         times = take_turns(

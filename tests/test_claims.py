@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.evidence.claims import (
     CONTRADICTED,
     DATASETS,
@@ -25,8 +25,8 @@ from ctsl_lib.evidence.conclusions import in_words, seeds_to_decide, table_in_wo
 from ctsl_lib.evidence.statistics import mean_interval
 from ctsl_lib.evidence.tables import summary
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.plots.results import forest
 from ctsl_lib.training.recipe import Recipe

@@ -41,6 +41,7 @@ def test_help_of_every_command(ctsl) -> None:
         assert status == 0 and "Usage" in detail
 
 
+@pytest.mark.slow
 def test_reproduce_writes_everything_and_a_second_call_keeps_it(ctsl, tmp_path: Path) -> None:
     arguments = ("reproduce", "--seeds", "2", "--set", "epochs=1", "--no-notebooks", "--processes", "1")
     status, first, error = ctsl(*arguments)
@@ -94,9 +95,13 @@ def test_run_prints_metrics_and_where_the_record_is(ctsl, tmp_path: Path) -> Non
         (("notebooks", "--profile", "huge"), "profile must be one of overnight, paper, quick, short, small; got"),
         (("notebooks", "00", "-p", "colour=blue"), "has no parameter 'colour'"),
         (("notebooks", "00", "-p", "epochs=0"), "epochs must be int in 00_start_here.ipynb, got 0"),
-        (("data", "mnist"), "data must be one of cifar10, cifar100"),
-        (("train", "digits", "-p", "seeds=0"), "seeds"),
-        (("status", "digits", "-p", "methods=[magic]"), "methods must be among independent"),
+        (("data", "mnist"), "NAME must be one of cifar10, cifar100"),
+        (("train", "digits", "-p", "n_train=60", "-p", "seeds=0"), "seeds"),
+        (("status", "digits", "-p", "n_train=60", "-p", "methods=[magic]"), "methods must be among independent"),
+        (("status", "cifer10"), "got 'cifer10'; did you mean 'cifar10'?"),
+        (("claims", "--dataset", "cifar-10"), "got 'cifar-10'; did you mean 'cifar10'?"),
+        (("status", "cifar10", "-p", "epocs=3"), "a plan has no setting 'epocs'; did you mean 'epochs'?"),
+        (("train", "digits", "-p", "epoch=3"), "a plan has no setting 'epoch'; did you mean 'epochs'?"),
         (("data", "market1501", "--download"), "given out by its authors"),
         (("data", "market1501"), "Put the folder Market-1501-v15.09.15"),
         (("train", "market1501"), "Put the folder Market-1501-v15.09.15"),
@@ -156,12 +161,14 @@ def test_market_1501_is_described_and_trained(ctsl, tmp_path: Path, monkeypatch:
     assert after.strip().endswith("6 done")
 
 
+@pytest.mark.slow
 def test_notebooks_side_by_side(ctsl, tmp_path: Path) -> None:
     status, _, error = ctsl("notebooks", "10", "12", "--out", str(tmp_path / "done"), "--processes", "2")
     assert status == 0, error
     assert {path.name for path in (tmp_path / "done").iterdir()} == {"10_cifar10.ipynb", "12_tiny_imagenet.ipynb"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(ctsl, tmp_path: Path) -> None:
     small = ("pairs=[[tiny_cnn, tiny_cnn]]", "seeds=8", "epochs=8", "n_train=60", "methods=[independent, dml]")
     given = [part for value in (*small, "batch_size=30") for part in ("-p", value)]
@@ -188,3 +195,13 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(ctsl, tmp_path:
     assert status == 0, error
     assert len(list(records.glob("*.json"))) == 16
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("status", "cifer10"), ("run", "--method", "dlm")])
+def test_help_and_wrong_arguments_need_no_torch(arguments: tuple[str, ...]) -> None:
+    code = (
+        "import sys; from ctsl_lib.cli.main import main; sys.argv = ['ctsl', *sys.argv[1:]]\n"
+        "try: main()\nexcept SystemExit: print([m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ctsl_lib.data.images import ImageFolder, Images
-from ctsl_lib.data.reid import Market1501
+from ctsl_lib.data.specs import ImageFolder, Images, Market1501
 from ctsl_lib.data.synthetic_market import write_synthetic_market
 from ctsl_lib.errors import DataError
 from ctsl_lib.experiments.run import run

@@ -2,11 +2,11 @@
 
 import pytest
 
-from ctsl_lib.data.digits import Digits
-from ctsl_lib.experiments.costs import Cost, cost, seconds_of
+from ctsl_lib.data.specs import Digits
+from ctsl_lib.experiments.plan import Cost, cost
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS, baselines
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.training.recipe import Recipe
@@ -26,16 +26,16 @@ def test_like_runs_are_scaled_to_the_epochs(store: Store) -> None:
     records = [record_of(template, seconds, seed=seed) for seed, seconds in enumerate((10.0, 20.0, 90.0))]
     records.append(record_of(template, 1000.0, objective=METHODS["tfkd"]))
     longer = BASE.model_copy(update={"recipe": BASE.recipe.model_copy(update={"epochs": 6}), "seed": 7})
-    assert seconds_of(longer, records, "here") == pytest.approx(60)
-    assert seconds_of(longer.model_copy(update={"objective": METHODS["ctsl_mkt"]}), records, "here") == 3000
-    assert seconds_of(longer, records, "elsewhere") is None
-    assert seconds_of(longer.model_copy(update={"peers": ("tiny_resnet",)}), records, "here") is None
+    assert cost([longer], records, "here") == Cost(pytest.approx(60), 0)
+    assert cost([longer.model_copy(update={"objective": METHODS["ctsl_mkt"]})], records, "here") == Cost(3000, 0)
+    assert cost([longer], records, "elsewhere") == Cost(0, 1)
+    assert cost([longer.model_copy(update={"peers": ("tiny_resnet",)})], records, "here") == Cost(0, 1)
     unlike = [
         {"objective": baselines("tiny_resnet")["kd"]},  # another frozen network
         {"objective": Objective(response=1, update="sequential")},
         {"recipe": longer.recipe.model_copy(update={"compile": True})},
     ]
-    assert all(seconds_of(longer.model_copy(update=changes), records, "here") is None for changes in unlike)
+    assert cost([longer.model_copy(update=changes) for changes in unlike], records, "here") == Cost(0, 3)
     other = longer.model_copy(update={"data": Digits(n_train=61)})
     assert cost([longer, longer, other], records, "here") == Cost(pytest.approx(120), 1)
 

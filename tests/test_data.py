@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from ctsl_lib.data.augmentation import Augmentation
-from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.splits import add_label_noise
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.metrics.classification import agreement, expected_calibration_error, top_k_accuracy
 from ctsl_lib.metrics.evaluation import evaluate, predict
 from ctsl_lib.models.registry import build_peer

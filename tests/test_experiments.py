@@ -12,8 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from ctsl_lib.data.digits import Digits
-from ctsl_lib.data.images import Images
+from ctsl_lib.data.specs import Digits, Images
 from ctsl_lib.environment import write_atomically
 from ctsl_lib.experiments import grid as grids
 from ctsl_lib.experiments import run as experiments
@@ -184,6 +183,7 @@ def test_runs_of_one_process_want_the_same_threads() -> None:
         run(TINY, threads=2)
 
 
+@pytest.mark.slow
 def test_grid_alone_and_in_processes_agree(tmp_path: Path) -> None:
     specs = grid(TINY, {name: METHODS[name] for name in ("independent", "tfkd")}, seeds=range(2))
     assert [spec.seed for spec in specs] == [0, 0, 1, 1]

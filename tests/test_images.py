@@ -21,10 +21,11 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from ctsl_lib.data import archives as sources
-from ctsl_lib.data.archives import Arrays, data_root, download, find, read_class_folders, read_tiny_imagenet
+from ctsl_lib.data.archives import Arrays, download, find, read_class_folders, read_tiny_imagenet
 from ctsl_lib.data.cache import digest
-from ctsl_lib.data.catalogue import DataSpec
-from ctsl_lib.data.images import DIGESTS, ImageFolder, Images, cached
+from ctsl_lib.data.images import DIGESTS, cached
+from ctsl_lib.data.specs import DataSpec, ImageFolder, Images
+from ctsl_lib.environment import data_root
 from ctsl_lib.errors import DataError
 
 
@@ -157,6 +158,7 @@ def build_cache(path: Path, cache: Path, queue) -> None:
     queue.put(cached(path, lambda: read_class_folders(path)).digest)
 
 
+@pytest.mark.slow
 def test_two_processes_may_build_the_cache_at_once(tmp_path: Path, cache: Path) -> None:
     path = write_zip(tmp_path / "own.zip", tree(per_class=200))
     context = multiprocessing.get_context("forkserver")

@@ -13,12 +13,11 @@ from ctsl_lib.cli.notebooks import (
     check_parameters,
     declared_parameters,
     find_notebooks,
-    load_profile,
-    parse_assignments,
     profile_for,
     run_notebook,
 )
 from ctsl_lib.errors import NotebookError
+from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 
 PARAMETERS = "epochs: int = 3\nrate: float = 0.1\nflag: bool = True\nseeds: list[int] = [0, 1]"
 
@@ -106,10 +105,10 @@ def test_notebooks_are_found_by_number(tmp_path: Path) -> None:
 def test_profiles(tmp_path: Path) -> None:
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "fast.yaml").write_text("epochs: 3\nrate: 1e-3\n")
-    assert load_profile("fast", tmp_path) == {"epochs": 3, "rate": 0.001}
+    assert load_profile("fast", tmp_path / "profiles") == {"epochs": 3, "rate": 0.001}
     assert load_profile("quick") == {}
     with pytest.raises(ValueError, match="profile must be one of fast; got 'slow'"):
-        load_profile("slow", tmp_path)
+        load_profile("slow", tmp_path / "profiles")
 
 
 def test_ranges_come_from_the_specs(make) -> None:
@@ -137,9 +136,10 @@ def test_a_cell_over_its_time_is_an_error(make, tmp_path: Path) -> None:
 def test_a_profile_serves_several_notebooks(make, tmp_path: Path) -> None:
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "fast.yaml").write_text("epochs: 7\npairs: [[a, b]]\n")
-    assert profile_for(make(), "fast", tmp_path) == {"epochs": 7}
+    assert profile_for(make(), "fast", tmp_path / "profiles") == {"epochs": 7}
 
 
+@pytest.mark.slow
 def test_plain_papermill_runs_a_table_with_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CTSL_RECORDS", str(tmp_path / "records"))
     profile = tmp_path / "tiny.yaml"

@@ -1,13 +1,22 @@
 """One objective for all methods: what is computed, for whom, and where gradients go."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from pydantic import ValidationError
 
+from ctsl_lib.data.specs import Digits
+from ctsl_lib.experiments.plan import plan_from
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.functional import angle_loss, distance_loss, response_loss, triplet_loss
 from ctsl_lib.losses.methods import ABLATIONS, FULL, METHODS, factorial
-from ctsl_lib.losses.objective import TERMS, Objective, objective_table
+from ctsl_lib.losses.objective import REGISTERED, TERMS, Objective, objective_table, term
+from ctsl_lib.losses.terms import Step
 from ctsl_lib.models.peer import PeerOutput
+from ctsl_lib.training.recipe import Recipe
 
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 
@@ -74,7 +83,7 @@ def test_one_peer_has_no_mutual_terms() -> None:
 
 
 def test_a_term_of_weight_zero_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ctsl_lib.objectives as module
+    import ctsl_lib.losses.terms as module
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("computed a term of weight 0")
@@ -159,3 +168,45 @@ def test_an_objective_has_a_term_for_every_peer() -> None:
     Objective(ce=0, response=1).check_peers(2)
     with pytest.raises(ValueError, match="above 0 for a single peer"):
         Objective(ce=0, response=1, angle=1).check_peers(1)
+
+
+@pytest.fixture
+def own_term() -> Iterator[None]:
+    @term("spread", needs="peers")
+    def spread(step: Step, k: int) -> torch.Tensor:
+        """How far the own embedding's spread is from the others'."""
+        own = step.outputs[k].embedding.std(dim=0).mean()
+        return torch.stack(
+            [(own - other.embedding.std(dim=0).mean()).square() for other in step.others(k)]
+        ).mean()
+
+    yield
+    del REGISTERED["spread"]
+
+
+def test_a_term_of_a_users_own(own_term: None, store: Store) -> None:
+    objective = Objective(ce=1, spread=2.0)
+    assert objective == Objective(extra={"spread": 2.0}) and objective.active == {"ce": 1, "spread": 2}
+    assert (
+        hash(objective) != hash(Objective())
+        and Objective.model_validate_json(objective.model_dump_json()) == objective
+    )
+    [first, _] = objective(outputs(2), LABELS)
+    assert set(first) == {"ce", "spread"} and first["spread"] > 0
+    assert set(objective(outputs(1), LABELS)[0]) == {"ce"} and objective.without("spread") == Objective()
+    with pytest.raises(ValueError, match="must be new"):
+        term("ce")(lambda step, k: step.labels.sum())
+    base = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=2, batch_size=30))
+    record = run(base.model_copy(update={"objective": objective}), store)
+    assert [len(curves["spread"]) for curves in record.history.terms] == [2, 2]
+    assert store.load(record.spec) == record and record.spec.key != base.key
+    plan = plan_from({"rows": {"mine": {"spread": 2}}, "methods": ["independent", "mine"], "pairs": [["tiny_cnn"] * 2],
+                      "weights": {"response": 1}, "n_train": 60}, "digits")  # fmt: skip
+    assert plan.objectives["mine"] == objective
+
+
+def test_a_term_that_is_not_registered_is_named() -> None:
+    with pytest.raises(ValidationError, match="spred"):
+        Objective(spred=1)
+    with pytest.raises(ValueError, match=r"term must be one of ce, .*; got spred"):
+        Objective(extra={"spred": 1.0})(outputs(2), LABELS)

@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from ctsl_lib.cli.notebooks import NOTEBOOKS, declared_parameters, load_profile
+from ctsl_lib.cli.notebooks import NOTEBOOKS, declared_parameters
 from ctsl_lib.cli.tables import state_of
 from ctsl_lib.evidence.published import PUBLISHED, published_values
 from ctsl_lib.evidence.tables import COLUMNS, EACH_PEER, export, frame_of, measurements, readable, summary
 from ctsl_lib.experiments.plan import LONGER, WARM, Plan, plan_from
+from ctsl_lib.experiments.profiles import load_profile
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
-from ctsl_lib.models.peer import Peer
-from ctsl_lib.models.registry import NETWORKS
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.models.registry import network_names
 from ctsl_lib.models.reid import IMAGENET
 from ctsl_lib.training.recipe import learning_rate_factor
 
@@ -97,9 +97,9 @@ def test_a_plan_goes_pair_by_pair_and_seed_by_seed(store: Store, monkeypatch: py
     saved: list[Spec] = []
     original = Store.save
 
-    def noted(self: Store, record: Record, peers: list[Peer] | None = None) -> None:
+    def noted(self: Store, record: Record, *others: object) -> None:
         saved.append(record.spec)
-        original(self, record, peers)
+        original(self, record, *others)
 
     monkeypatch.setattr(Store, "save", noted)
     plan.train(store, processes=1)
@@ -145,7 +145,7 @@ def test_a_published_value_needs_a_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "tiny_imagenet", "market1501"])
 def test_values_of_others_are_of_our_networks(dataset: str) -> None:
     values = published_values(dataset)
-    assert len(values) and set(values["network"]) <= set(NETWORKS) and not values.duplicated().any()
+    assert len(values) and set(values["network"]) <= set(network_names()) and not values.duplicated().any()
     assert set(values["metric"]) == ({"mAP", "rank1"} if dataset == "market1501" else {"top1"})
     assert values["value"].between(30, 100).all()
     assert not values.isna().any(axis=None) and values["source"].str.contains("github.com/|arXiv|NeurIPS").all()
@@ -184,7 +184,7 @@ def test_wrong_plans_are_named(change: dict, message: str) -> None:
 
 
 def test_unknown_methods_and_weights_are_named() -> None:
-    with pytest.raises(ValueError, match=r"methods must be among independent, .*got magic"):
+    with pytest.raises(ValueError, match=r"methods must be among independent, .*got 'magic'"):
         plan_from(VALUES | {"methods": ["magic"]}, "digits").specs()
     with pytest.raises(ValidationError, match="weight"):
         plan_from(VALUES | {"weights": {"weight": 1}}, "digits").specs()

@@ -12,11 +12,11 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.evidence.statistics import factorial_effects, mean_interval
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.plots.results import comparison, effects, learning_curves, main_effects
 from ctsl_lib.plots.style import COLOURS
 from ctsl_lib.training.recipe import Recipe

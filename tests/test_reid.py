@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ctsl_lib.data import reid
 from ctsl_lib.data.market1501 import PLACES
-from ctsl_lib.data.reid import Market1501, SyntheticMarket
+from ctsl_lib.data.specs import Market1501, SyntheticMarket
 from ctsl_lib.data.synthetic_market import write_synthetic_market
 from ctsl_lib.data.types import Dataset, RetrievalSplit
 from ctsl_lib.errors import DataError
@@ -166,6 +166,7 @@ def test_every_method_runs_in_both_stages(method: str, peers: tuple[str, ...], s
     assert run(record.spec, store) == record and store.load(record.spec) == record
 
 
+@pytest.mark.slow
 def test_persons_are_found_better_after_training(store: Store) -> None:
     spec = Spec(data=SyntheticMarket(height=32, width=16), peers=("tiny_reid",), recipe=RECIPE)
     longer = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"epochs": 8})})

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.experiments.grid import process_pool, run_grid
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.recipe import Recipe
@@ -80,6 +80,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, float]
     return Store(folder / "records"), time.monotonic() - begun
 
 
+@pytest.mark.slow
 def test_kill_9_at_20_random_moments(undisturbed: tuple[Store, float], tmp_path: Path) -> None:
     reference, seconds = undisturbed
     moments, kills, finished, resumed = random.Random(0), 0, 0, 0
@@ -111,6 +112,7 @@ def leads_a_group(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_killed_pool_goes_on_in_both_precisions(undisturbed: tuple[Store, float], tmp_path: Path) -> None:
     reference, _ = undisturbed
     run(IN_BF16, reference, keep_weights=True, progress=False)
@@ -131,6 +133,7 @@ def test_a_killed_pool_goes_on_in_both_precisions(undisturbed: tuple[Store, floa
         assert_same(store, reference, spec)
 
 
+@pytest.mark.slow
 def test_full_disk_loses_no_finished_work(undisturbed: tuple[Store, float], tmp_path: Path) -> None:
     reference, _ = undisturbed
     store = Store(tmp_path / "records")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.evidence.statistics import Interval, factorial_effects, mean_interval, paired_difference, pivot
 from ctsl_lib.evidence.tables import EACH_PEER, frame_of, interval_in, readable, summary
 from ctsl_lib.experiments.grid import grid, run_grid

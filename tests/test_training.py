@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.types import Dataset
 from ctsl_lib.errors import NonFiniteLossError
 from ctsl_lib.losses.methods import METHODS

@@ -1,59 +1,52 @@
-"""The command `ctsl`: reproduce, run, table, notebooks."""
+"""The command `ctsl`: what it can do, and how errors are told.
+
+Heavy imports wait inside the commands, so that help and wrong arguments are answered at once.
+"""
 
 import time
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, ValidationError
 
-from ctsl_lib.cli import tables as cli_tables
-from ctsl_lib.cli.notebooks import (
-    CELL_TIMEOUT,
-    check_parameters,
-    declared_parameters,
-    find_notebooks,
-    load_profile,
-    parse_assignments,
-    profile_for,
-    run_notebook,
-)
-from ctsl_lib.cli.reproduce import QUICK, REPORT, gather, method_rows, write_report
-from ctsl_lib.cli.tables import Processes, Profile
-from ctsl_lib.data.digits import Digits
-from ctsl_lib.environment import keep_memory
+from ctsl_lib import ROOT, __version__
+from ctsl_lib.cli import tables
+from ctsl_lib.cli.tables import Parameter, Processes, Profile
+from ctsl_lib.data.specs import Digits
+from ctsl_lib.environment import keep_memory, suggestion
 from ctsl_lib.errors import NonFiniteLossError, NotebookError
-from ctsl_lib.evidence.tables import frame_of, readable, summary
-from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import ABLATIONS, METHODS
-from ctsl_lib.models.registry import NETWORKS
+from ctsl_lib.models.registry import network_names
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_show_locals=False,
-)
-app.add_typer(cli_tables.app)
+CELL_TIMEOUT = 24 * 3600
+"""Seconds that a notebook's cell may take: it may train a table of large networks."""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+app.add_typer(tables.app)
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A field of the recipe or the objective.")
+]
 
 
 @app.callback()
 def prepare() -> None:
     """The runnable paper: collaborative teacher-student learning via multiple knowledge transfer (CTSL-MKT)."""
+    if not (ROOT / "notebooks").is_dir():
+        raise ValueError(
+            f"ctsl {__version__} was installed without its notebooks and records. Clone the repository and run "
+            "`make reproduce` there, or `pip install --editable .` in the clone; the library itself works as it is"
+        )
     keep_memory()
 
 
 @app.command()
 def reproduce(
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds: 0, 1, ...")] = 10,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Another value for a field of the recipe."),
-    ] = None,
+    set_: Set = None,
     notebooks: Annotated[bool, typer.Option(help="Execute the notebooks as well.")] = True,
     processes: Processes = None,
     out: Annotated[Path, typer.Option(help="Folder for tables, report and executed notebooks.")] = Path(
@@ -65,9 +58,14 @@ def reproduce(
 
     Finished runs and notebooks are kept: after Ctrl-C, or a second time, only what is missing is done.
     """
-    started = time.perf_counter()
     changed = parse_assignments(set_ or [])
-    [recipe] = _with_fields(changed, QUICK.recipe)
+    [recipe] = _with_fields(changed, Spec().recipe)
+
+    from ctsl_lib.cli.notebooks import find_notebooks
+    from ctsl_lib.cli.reproduce import QUICK, REPORT, gather, write_report
+    from ctsl_lib.evidence.tables import frame_of, readable, summary
+
+    started = time.perf_counter()
     records = gather(seeds, processes, base=QUICK.model_copy(update={"recipe": recipe}))
     paths = [path for path in find_notebooks() if path != REPORT] if notebooks else []
     times = _run_notebooks({path: {} for path in paths}, out / "notebooks", again=False)
@@ -86,34 +84,35 @@ def reproduce(
 def run_command(
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}, or an ablation such as MLI+SLI.")],
     peer: Annotated[
-        list[str] | None, typer.Option(help=f"Network of each peer, repeated: {', '.join(NETWORKS)}.")
+        list[str] | None, typer.Option(help=f"Network of each peer, repeated: {', '.join(network_names())}.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     n_train: Annotated[int, typer.Option(help="Training images.")] = Digits().n_train,
     label_noise: Annotated[
         float, typer.Option(help="Share of training images with a random label.")
     ] = Digits().label_noise,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A field of the recipe or the objective."),
-    ] = None,
+    set_: Set = None,
     keep_weights: Annotated[bool, typer.Option(help="Keep the trained peers beside the record.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; another number may change last digits.")] = 1,
 ) -> None:
     """Train one pair (or any number of peers) with one method and print where its record is."""
     rows = METHODS | ABLATIONS
     if method not in rows:
-        raise ValueError(f"method must be one of {', '.join(rows)}; got {method!r}")
-    recipe, objective = _with_fields(parse_assignments(set_ or []), QUICK.recipe, rows[method])
+        raise ValueError(f"method must be one of {', '.join(rows)}; got {method!r}{suggestion(method, rows)}")
+    recipe, objective = _with_fields(parse_assignments(set_ or []), Spec().recipe, rows[method])
     spec = Spec.model_validate(
         {
             "data": {"name": "digits", "n_train": n_train, "label_noise": label_noise},
-            "peers": tuple(peer or QUICK.peers),
+            "peers": tuple(peer or Spec().peers),
             "objective": objective.model_dump(),
             "recipe": recipe.model_dump(),
             "seed": seed,
         }
     )
+
+    from ctsl_lib.experiments.run import run
+    from ctsl_lib.experiments.store import Store
+
     store = Store()
     record = run(spec, store, keep_weights=keep_weights, threads=threads)
     for name, values in record.metrics.items():
@@ -128,14 +127,22 @@ def table(
     csv: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
 ) -> None:
     """Print the table of the records of the main job that are there."""
+    metrics = ("top1", "top5", "ece", "agreement")
+    if metric not in metrics:
+        raise ValueError(
+            f"metric must be one of {', '.join(metrics)}; got {metric!r}{suggestion(metric, metrics)}"
+        )
+
+    from ctsl_lib.cli.reproduce import QUICK, method_rows
+    from ctsl_lib.evidence.tables import frame_of, readable, summary
+    from ctsl_lib.experiments.store import Store
+
     names = method_rows() if ablation else METHODS
     same = QUICK.model_dump(exclude={"objective", "seed"})
     records = [r for r in Store() if r.spec.model_dump(exclude={"objective", "seed"}) == same]
     if not records:
         raise ValueError(f"no records of the main job in {Store().root}; run `ctsl reproduce` first")
     frame = frame_of(records, names)
-    if metric not in frame:
-        raise ValueError(f"metric must be one of top1, top5, ece, agreement; got {metric!r}")
     numbers = summary(frame, metric).reindex([name for name in names if name in set(frame["method"])])
     typer.echo(readable(numbers, metric=f"{metric} (%)").to_string())
     if csv is not None:
@@ -146,19 +153,18 @@ def table(
 def notebooks(
     number: Annotated[list[str] | None, typer.Argument(help="Which notebooks, by number; default all.")] = None,
     profile: Profile = "quick",
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="A parameter of the notebooks.")
-    ] = None,
+    parameter: Parameter = None,
     out: Annotated[Path, typer.Option(help="Folder for the executed notebooks.")] = Path("results/notebooks"),
     processes: Annotated[int, typer.Option(min=1, help="Notebooks that run side by side.")] = 1,
     cell_timeout: Annotated[int, typer.Option(min=1, help="Seconds that one cell may take.")] = CELL_TIMEOUT,
 ) -> None:
     """Execute notebooks in order, with a profile's parameters and then those given by -p."""
+    from ctsl_lib.cli.notebooks import declared_parameters, find_notebooks, profile_for
+
     paths = find_notebooks(number or [])
     given = parse_assignments(parameter or [])
-    unused = set(load_profile(profile)) - {
-        name for path in find_notebooks() for name in declared_parameters(path)
-    }
+    known = {name for path in find_notebooks() for name in declared_parameters(path)}
+    unused = set(load_profile(profile)) - known
     if unused:
         raise ValueError(f"profile {profile!r} sets what no notebook has: {', '.join(sorted(unused))}")
     parameters = {path: profile_for(path, profile) | given for path in paths}
@@ -174,6 +180,11 @@ def _run_notebooks(
     cell_timeout: int = CELL_TIMEOUT,
 ) -> dict[str, float]:
     """Execute notebooks, with their parameters checked before the first one starts; name -> seconds."""
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+
+    from ctsl_lib.cli.notebooks import check_parameters, run_notebook
+
     for path, given in parameters.items():
         check_parameters(path, given)
     times = {}
@@ -200,7 +211,7 @@ def _with_fields(values: dict[str, Any], *models: BaseModel) -> list[Any]:
     known = [name for model in models for name in type(model).model_fields]
     for name in values:
         if name not in known:
-            raise ValueError(f"--set takes {', '.join(known)}; got {name!r}")
+            raise ValueError(f"--set takes {', '.join(known)}; got {name!r}{suggestion(name, known)}")
     return [
         type(model).model_validate(
             model.model_dump() | {n: v for n, v in values.items() if n in type(model).model_fields}

@@ -5,24 +5,21 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import nbformat
 import papermill
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from traitlets.config import Config
 
 from ctsl_lib import ROOT
-from ctsl_lib.data.catalogue import RETRIEVAL
-from ctsl_lib.data.digits import Digits
-from ctsl_lib.data.images import Images
-from ctsl_lib.data.reid import Market1501
+from ctsl_lib.data.specs import Digits, Images, Market1501
 from ctsl_lib.environment import show
 from ctsl_lib.errors import NotebookError
+from ctsl_lib.experiments.profiles import PROFILES, load_profile
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.training.recipe import Recipe
@@ -30,8 +27,6 @@ from ctsl_lib.training.recipe import Recipe
 NOTEBOOKS = ROOT / "notebooks"
 SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Images, Digits, Market1501, Objective, Spec)
 """Where the range of a parameter is stated, once."""
-CELL_TIMEOUT = 24 * 3600
-"""Seconds; a cell may train a table of large networks. `ctsl notebooks --cell-timeout` changes it."""
 
 
 def find_notebooks(numbers: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
@@ -48,19 +43,44 @@ def find_notebooks(numbers: Iterable[str] = (), folder: Path = NOTEBOOKS) -> lis
 
 def declared_parameters(path: Path) -> dict[str, tuple[Any, Any]]:
     """Name -> (type, default) of the annotated assignments in the cell tagged `parameters`."""
-    notebook = nbformat.read(path, as_version=4)
-    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    cells = [c for c in nbformat.read(path, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise NotebookError(f"{path.name} must have one cell tagged 'parameters', it has {len(cells)}")
-    found: dict[str, tuple[Any, Any]] = {}
-    types: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict}
     for statement in ast.parse(cells[0].source).body:
-        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
-            raise NotebookError(f"{path.name}: each parameter must read `name: type = value`")
-        annotation = ast.unparse(statement.annotation)
-        default = ast.literal_eval(statement.value) if statement.value is not None else None
-        found[statement.target.id] = (eval(annotation, {"__builtins__": {}}, types), default)
-    return found
+        if not isinstance(statement, ast.AnnAssign):
+            text = ast.unparse(statement)
+            raise NotebookError(f"{path.name}: each parameter must read `name: type = value`, got {text}")
+    declared = {
+        name: (_type(ast.parse(each["inferred_type_name"], mode="eval").body), ast.literal_eval(each["default"]))
+        for name, each in papermill.inspect_notebook(str(path)).items()
+    }
+    passed_over = [name for name in _assigned(cells[0].source) if name not in declared]
+    if passed_over:
+        raise NotebookError(f"{path.name}: papermill cannot read the type of {', '.join(passed_over)}")
+    return declared
+
+
+def _assigned(source: str) -> list[str]:
+    return [ast.unparse(each.target) for each in ast.parse(source).body if isinstance(each, ast.AnnAssign)]
+
+
+def _type(node: ast.expr) -> Any:
+    """The type that an annotation spells: parsed, never evaluated, since anyone may write a notebook."""
+    plain: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict}
+    match node:
+        case ast.Constant(value=None):
+            return None
+        case ast.Name(id=name) if name in plain:
+            return plain[name]
+        case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):  # papermill cannot read `int | None`
+            return _type(inner) | None
+        case ast.Subscript(value=ast.Name(id="list"), slice=inner):
+            return list[_type(inner)]  # type: ignore[misc]
+        case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[key, value])):
+            return dict[_type(key), _type(value)]  # type: ignore[misc]
+    raise NotebookError(
+        f"a parameter's type must be made of {', '.join(plain)} and None, got {ast.unparse(node)}"
+    )
 
 
 def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,30 +109,7 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """["epochs=3", "seeds=[0, 1]"] -> values as YAML reads them, numbers like 1e-3 included."""
-    values: dict[str, Any] = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name.isidentifier():
-            raise ValueError(f"a parameter must read NAME=VALUE, got {assignment!r}")
-        values[name] = _number_or(yaml.safe_load(text))
-    return values
-
-
-def _number_or(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; a person means a number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    if isinstance(value, list):
-        return [_number_or(item) for item in value]
-    return value
-
-
-def profile_for(path: Path, name: str, folder: Path = NOTEBOOKS) -> dict[str, Any]:
+def profile_for(path: Path, name: str, folder: Path = PROFILES) -> dict[str, Any]:
     """The part of a profile that this notebook has parameters for; one profile serves several notebooks."""
     declared = declared_parameters(path)
     _, dataset = declared.get("dataset", (str, ""))
@@ -121,19 +118,8 @@ def profile_for(path: Path, name: str, folder: Path = NOTEBOOKS) -> dict[str, An
     }
 
 
-def load_profile(name: str, folder: Path = NOTEBOOKS, *, dataset: str = "") -> dict[str, Any]:
-    """Parameters of a profile, from notebooks/profiles/NAME.yaml; for person re-identification NAME_reid.yaml."""
-    paths = {found.stem: found for found in sorted((folder / "profiles").glob("*.yaml"))}
-    names = [found for found in paths if not found.endswith("_reid")]
-    if name not in names:
-        raise ValueError(f"profile must be one of {', '.join(names)}; got {name!r}")
-    path = paths.get(f"{name}_reid", paths[name]) if dataset in RETRIEVAL else paths[name]
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return {key: _number_or(value) for key, value in values.items()}
-
-
 def run_notebook(
-    source: Path, target: Path, parameters: Mapping[str, Any], *, cell_timeout: int = CELL_TIMEOUT
+    source: Path, target: Path, parameters: Mapping[str, Any], *, cell_timeout: int = 24 * 3600
 ) -> float:
     """Execute `source` with parameters and write it, outputs and all, to `target`; returns seconds.
 

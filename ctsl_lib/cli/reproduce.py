@@ -9,8 +9,8 @@ from nbconvert import HTMLExporter
 from ctsl_lib.cli.notebooks import NOTEBOOKS, run_notebook
 from ctsl_lib.environment import write_atomically
 from ctsl_lib.experiments.grid import grid, process_pool, run_grid
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import ABLATIONS, METHOD_NAMES
 from ctsl_lib.losses.objective import Objective
 

@@ -3,53 +3,55 @@
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
-from ctsl_lib.cli.notebooks import load_profile, parse_assignments
-from ctsl_lib.data.archives import SOURCES, data_root, download, find
-from ctsl_lib.data.catalogue import RETRIEVAL
-from ctsl_lib.data.images import Images
-from ctsl_lib.data.market1501 import find_market
-from ctsl_lib.data.reid import Market1501
-from ctsl_lib.data.types import RetrievalSplit
-from ctsl_lib.evidence.claims import DATASETS, NOT_TESTED, claims_table, judge
-from ctsl_lib.evidence.conclusions import in_words
-from ctsl_lib.evidence.labels import metric_label, pair_name
-from ctsl_lib.evidence.tables import EACH_PEER, export, measurements, readable, summary
-from ctsl_lib.experiments.costs import cost
-from ctsl_lib.experiments.plan import Plan, plan_from
-from ctsl_lib.experiments.provenance import default_device, device_name
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Store
+from ctsl_lib.data.catalogue import NAMED, check_data_set, retrieval_sets
+from ctsl_lib.data.specs import Images, Market1501
+from ctsl_lib.environment import data_root, suggestion
+from ctsl_lib.experiments.profiles import load_profile, parse_assignments
+
+if TYPE_CHECKING:
+    from ctsl_lib.experiments.plan import Plan
+    from ctsl_lib.experiments.spec import Spec
+    from ctsl_lib.experiments.store import Store
 
 app = typer.Typer()
 Dataset = Annotated[
-    str, typer.Argument(help=f"{', '.join((*SOURCES, *RETRIEVAL))}, or the path of a tree of class folders.")
+    str, typer.Argument(help=f"{', '.join((*NAMED, *retrieval_sets()))}, or the path of a tree of class folders.")
 ]
 Profile = Annotated[str, typer.Option(help="A file of notebooks/profiles without its .yaml.")]
 Parameter = Annotated[
     list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Another value for the profile.")
 ]
-Processes = Annotated[int | None, typer.Option(min=1, help="Runs side by side. [default: by networks and cores]")]
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="CPU threads of each run. [default: by networks and cores]")
-]
+Processes = Annotated[int | None, typer.Option(min=1, help="Runs side by side. [default: one a core]")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each run; they change last digits.")]
+ALL = ("cifar10", "cifar100", "tiny_imagenet", "market1501")
+"""The four data sets that the paper's claims speak of."""
 
 
-def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> Plan:
+def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> "Plan":
     """The profile's plan for a data set, with values changed by hand."""
+    from ctsl_lib.experiments.plan import plan_from
+
+    check_data_set(dataset)
     return plan_from(load_profile(profile, dataset=dataset) | parse_assignments(parameter or []), dataset)
 
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(SOURCES)}, market1501.")],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMED)}, market1501.")],
     fetch: Annotated[bool, typer.Option("--download", help="Fetch it first; its checksum is checked.")] = False,
 ) -> None:
     """Say where a data set is and what it holds; decode it into the cache."""
+    if name not in (*NAMED, "market1501"):
+        raise ValueError(
+            f"NAME must be one of {', '.join(NAMED)}, market1501; got {name!r}{suggestion(name, NAMED)}"
+        )
+
+    from ctsl_lib.data.archives import download, find
+
     if fetch:
         download(name)
     if name == "market1501":
@@ -65,6 +67,9 @@ def data(
 
 
 def _describe_market() -> None:
+    from ctsl_lib.data.market1501 import find_market
+    from ctsl_lib.data.types import RetrievalSplit
+
     market = Market1501()
     loaded = market.load(seed=0)
     said = market.deviations()
@@ -81,7 +86,7 @@ def train(
     profile: Profile = "small",
     parameter: Parameter = None,
     processes: Processes = None,
-    threads: Threads = None,
+    threads: Threads = 1,
 ) -> None:
     """Run what a table of the paper still lacks. Stop it at any time; the same command goes on."""
     plan = plan_of(dataset, profile, parameter)
@@ -89,8 +94,15 @@ def train(
     _print_table(plan)
 
 
-def state_of(spec: Spec, store: Store) -> str:
-    """done, running with its epoch, stopped after an epoch (goes on when called again), or missing."""
+def state_of(spec: "Spec", store: "Store") -> str:
+    """How far a run is.
+
+    Args:
+        spec: of the run.
+        store: where its record would be.
+
+    Returns: done, running with its epoch, stopped after an epoch (goes on when called again), or missing.
+    """
     if store.load(spec) is not None:
         return "done"
     return store.checkpoint(spec).state()
@@ -103,10 +115,16 @@ def status(
     parameter: Parameter = None,
 ) -> None:
     """List what is done, running, stopped and missing for a table, stage 1 included, and what it would cost."""
+    plans = {name: plan_of(name, profile, parameter) for name in (ALL if dataset is None else [dataset])}
+
+    from ctsl_lib.evidence.labels import pair_name
+    from ctsl_lib.experiments.plan import cost
+    from ctsl_lib.experiments.provenance import default_device, device_name
+    from ctsl_lib.experiments.store import Store
+
     store = Store()
     everything = list(store)
-    for name in DATASETS if dataset is None else [dataset]:
-        plan = plan_of(name, profile, parameter)
+    for name, plan in plans.items():
         rows = plan.runs()
         states = [state_of(spec, store) for _, spec in rows]
         if dataset is not None:
@@ -127,7 +145,14 @@ def claims(
     every: Annotated[bool, typer.Option("--all", help="List comparisons that are not tested, too.")] = False,
 ) -> None:
     """Judge the paper's claims by the records that are there: the comparisons, then each claim in words."""
-    judged = judge({name: plan_of(name, profile, parameter).records() for name in dataset or list(DATASETS)})
+    plans = {name: plan_of(name, profile, parameter) for name in dataset or ALL}
+
+    import pandas as pd
+
+    from ctsl_lib.evidence.claims import NOT_TESTED, claims_table, judge
+    from ctsl_lib.evidence.conclusions import in_words
+
+    judged = judge({name: plan.records() for name, plan in plans.items()})
     table = claims_table(judged)
     shown = table if every else table[table["verdict"] != NOT_TESTED]
     with pd.option_context("display.width", 200, "display.max_colwidth", 90):
@@ -135,7 +160,10 @@ def claims(
     typer.echo("\n" + "\n\n".join(in_words(claim).replace("**", "") for claim in judged))
 
 
-def _print_table(plan: Plan) -> None:
+def _print_table(plan: "Plan") -> None:
+    from ctsl_lib.evidence.labels import metric_label
+    from ctsl_lib.evidence.tables import EACH_PEER, export, measurements, readable, summary
+
     metric, frame = plan.data.metric, measurements(plan)
     also = ["rank1"] if "rank1" in frame else []
     table = summary(frame, metric, by=EACH_PEER, also=also)

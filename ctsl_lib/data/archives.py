@@ -1,6 +1,5 @@
 """Where real images come from: official archives, and trees of class folders, read into arrays."""
 
-import os
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ import torchvision
 from PIL import Image, UnidentifiedImageError
 from torchvision.datasets.utils import check_md5, download_url
 
-from ctsl_lib import ROOT
+from ctsl_lib.environment import data_root
 from ctsl_lib.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -73,11 +72,6 @@ _TORCHVISION = {
     "cifar100": torchvision.datasets.CIFAR100,
     "fashion_mnist": torchvision.datasets.FashionMNIST,
 }
-
-
-def data_root() -> Path:
-    """The folder that data sets are looked for in: what CTSL_DATA says, else data/ in the kit."""
-    return Path(os.environ.get("CTSL_DATA", ROOT / "data"))
 
 
 def download(name: str, root: Path | None = None) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ctsl_lib import ROOT
+from ctsl_lib.environment import cache_root
 from ctsl_lib.errors import DataError
 
 FORMAT = 2
@@ -25,11 +24,6 @@ class Entry(NamedTuple):
     """Mapped into memory."""
     about: dict[str, Any]
     """What JSON can say: names, statistics."""
-
-
-def cache_root() -> Path:
-    """Where decoded data sets are kept: what CTSL_CACHE says, else data/cache in the kit."""
-    return Path(os.environ.get("CTSL_CACHE", ROOT / "data" / "cache"))
 
 
 def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[str, Any]]]) -> Entry:

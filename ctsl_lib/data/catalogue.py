@@ -1,33 +1,38 @@
-"""All data sets that a spec may name, and how each is called for by name."""
+"""Data sets as a person calls for them: by name, or by the path of class folders."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any, get_args
 
-from pydantic import Field
+from ctsl_lib.data.specs import DATA_SETS, DataSettings, ImageFolder, Images, Reid
+from ctsl_lib.environment import data_root, suggestion
 
-from ctsl_lib.data.archives import SOURCES
-from ctsl_lib.data.digits import Digits
-from ctsl_lib.data.images import ImageFolder, Images
-from ctsl_lib.data.reid import Market1501, SyntheticMarket
-
-DataSpec = Annotated[Digits | Images | ImageFolder | Market1501 | SyntheticMarket, Field(discriminator="name")]
-"""What a spec may name as its data."""
-RETRIEVAL = ("market1501", "synthetic_market")
-"""Those whose test images are ranked, not classified."""
+NAMED = tuple(get_args(Images.model_fields["name"].annotation))
+"""Published sets of real images."""
 
 
-def data_class(dataset: str) -> type[DataSpec]:
+def retrieval_sets() -> tuple[str, ...]:
+    """Names of the data sets whose test images are ranked, not classified."""
+    return tuple(name for name, settings in DATA_SETS.items() if issubclass(settings, Reid))
+
+
+def data_class(dataset: str) -> type[DataSettings]:
     """The class of the data set called `dataset`; any other word is the path of class folders."""
-    if dataset in SOURCES:
-        return Images
-    named: dict[str, type[DataSpec]] = {
-        "digits": Digits, "market1501": Market1501, "synthetic_market": SyntheticMarket
-    }  # fmt: skip
-    return named.get(dataset, ImageFolder)
+    return DATA_SETS.get(dataset, ImageFolder)
 
 
-def data_spec(dataset: str, values: Mapping[str, Any]) -> DataSpec:
+def data_spec(dataset: str, values: Mapping[str, Any]) -> DataSettings:
     """The data set called `dataset`, or the folder or zip of class folders at that path, with these values."""
     kind = data_class(dataset)
     place = {"path": dataset} if kind is ImageFolder else {"name": dataset}
     return kind.model_validate(place | dict(values))
+
+
+def check_data_set(dataset: str) -> str:
+    """Return `dataset` if it is a known name or a path that exists, else raise a ValueError that says what is."""
+    names = [name for name in DATA_SETS if name != "folder"]
+    if dataset not in names and not (data_root() / dataset).exists():
+        raise ValueError(
+            f"dataset must be one of {', '.join(names)}, or the path of a folder or zip of class folders (looked for "
+            f"in {data_root()}); got {dataset!r}{suggestion(dataset, names)}"
+        )
+    return dataset

@@ -1,59 +1,47 @@
 """The built-in data: small images of handwritten digits, made hard by few and noisy labels."""
 
 from functools import cache
-from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, Field
 from sklearn.datasets import load_digits
 from torch import Tensor
 
 from ctsl_lib.data.cache import digest
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.splits import add_label_noise, stratified
 from ctsl_lib.data.types import Dataset, Split
 from ctsl_lib.randomness import derive_seed
 
 
-class Digits(BaseModel, frozen=True, extra="forbid"):
-    """scikit-learn's 1,797 real 8x8 images of handwritten digits, made hard by little and noisy data."""
+def load_splits(settings: Digits, seed: int) -> Dataset:
+    """The data set whose choice of training images and wrong labels follows from `seed`.
 
-    metric: ClassVar[str] = "top1"
-    """The number that a network is judged by first; see `evaluation.evaluate`."""
+    The 797 test images are the same for every seed, so that nothing chosen on the validation images of
+    one seed has seen the test images of another. Of the remaining 1,000, 200 validate, `n_train` train.
+    """
+    images, targets = _all_digits()
+    rest, test = stratified(torch.arange(len(targets)), targets, size=797, seed=0)
+    rest, validation = stratified(rest, targets, size=200, seed=derive_seed(seed, "validation"))
+    train = rest
+    if settings.n_train < len(rest):
+        _, train = stratified(rest, targets, size=settings.n_train, seed=derive_seed(seed, "train"))
+    noisy = add_label_noise(targets[train], settings.label_noise, num_classes=10, seed=seed)
+    values = images[train].float()
+    return Dataset(
+        name=settings.name,
+        train=Split(images[train], noisy, targets[train]),
+        validation=Split(images[validation], targets[validation], targets[validation]),
+        test=Split(images[test], targets[test], targets[test]),
+        class_names=tuple(str(digit) for digit in range(10)),
+        mean=(values.mean().item(),),
+        std=(values.std().item(),),
+        digest=content(),
+    )
 
-    name: Literal["digits"] = "digits"
-    n_train: int = Field(default=400, ge=20, le=800)
-    """Number of training images."""
-    label_noise: float = Field(default=0.4, ge=0, lt=1)
-    """Share of training images that carry a random label (any of the ten, so a tenth of them stay right)."""
 
-    def load(self, seed: int) -> Dataset:
-        """The data set whose choice of training images and wrong labels follows from `seed`.
-
-        The 797 test images are the same for every seed, so that nothing chosen on the validation images of
-        one seed has seen the test images of another. Of the remaining 1,000, 200 validate, `n_train` train.
-        """
-        images, targets = _all_digits()
-        rest, test = stratified(torch.arange(len(targets)), targets, size=797, seed=0)
-        rest, validation = stratified(rest, targets, size=200, seed=derive_seed(seed, "validation"))
-        train = rest
-        if self.n_train < len(rest):
-            _, train = stratified(rest, targets, size=self.n_train, seed=derive_seed(seed, "train"))
-        noisy = add_label_noise(targets[train], self.label_noise, num_classes=10, seed=seed)
-        values = images[train].float()
-        return Dataset(
-            name=self.name,
-            train=Split(images[train], noisy, targets[train]),
-            validation=Split(images[validation], targets[validation], targets[validation]),
-            test=Split(images[test], targets[test], targets[test]),
-            class_names=tuple(str(digit) for digit in range(10)),
-            mean=(values.mean().item(),),
-            std=(values.std().item(),),
-            digest=self.digest(),
-        )
-
-    def digest(self) -> str:
-        """A hash of all 1,797 images and their labels, before any noise."""
-        return digest(values.numpy() for values in _all_digits())
+def content() -> str:
+    """A hash of all 1,797 images and their labels, before any noise."""
+    return digest(values.numpy() for values in _all_digits())
 
 
 @cache

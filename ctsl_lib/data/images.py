@@ -3,18 +3,19 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, Field
 from torch import Tensor
 
 from ctsl_lib.data import cache
-from ctsl_lib.data.archives import Arrays, check, data_root, find, read_class_folders
+from ctsl_lib.data.archives import Arrays, check, find, read_class_folders
 from ctsl_lib.data.cache import statistics
+from ctsl_lib.data.specs import ImageFolder, Images
 from ctsl_lib.data.splits import add_label_noise, stratified
 from ctsl_lib.data.types import Dataset, Split
+from ctsl_lib.environment import data_root
 from ctsl_lib.errors import DataError
 from ctsl_lib.randomness import derive_seed
 
@@ -22,74 +23,49 @@ DIGESTS = {"cifar10": "ecaa97ed548ce24ccaea80fc0220b19a", "cifar100": "75ebce90e
 """What `Images.digest` must give for the published data sets that we could read ourselves."""
 
 
-class Images(BaseModel, frozen=True, extra="forbid"):
-    """A published data set of real images; where it is looked for, see `ctsl data`."""
-
-    metric: ClassVar[str] = "top1"
-
-    name: Literal["cifar10", "cifar100", "tiny_imagenet", "fashion_mnist"]
-    n_train: int | None = Field(default=None, ge=20)
-    """Number of training images, every class in proportion; None for all that validation leaves."""
-    n_validation: int = Field(default=0, ge=0)
-    """Training images set apart to choose settings on."""
-    label_noise: float = Field(default=0, ge=0, lt=1)
-    """Share of training images that carry a random label."""
-
-    def load(self, seed: int) -> Dataset:
-        """The data set; which images train and validate, and which labels are wrong, follows from `seed`."""
-        source = self._source()
-        arrays = source.arrays
-        labels = torch.from_numpy(arrays.train_labels)
-        train, validation = torch.arange(len(labels)), torch.empty(0, dtype=torch.int64)
-        if self.n_validation + (self.n_train or 1) > len(labels):
-            raise DataError(
-                f"n_train and n_validation must be at most the {len(labels)} training images together, "
-                f"got {self.n_train} and {self.n_validation}"
-            )
-        if self.n_validation:
-            train, validation = stratified(
-                train, labels, size=self.n_validation, seed=derive_seed(seed, "validation")
-            )
-        if self.n_train is not None and self.n_train < len(train):
-            _, train = stratified(train, labels, size=self.n_train, seed=derive_seed(seed, "train"))
-        names = arrays.class_names
-        noisy = add_label_noise(labels[train], self.label_noise, num_classes=len(names), seed=seed)
-        images, test = torch.from_numpy(arrays.train_images), torch.from_numpy(arrays.test_images)
-        test_labels = torch.from_numpy(arrays.test_labels)
-        return Dataset(
-            name=self.name,
-            train=Split(_rows(images, train), noisy, labels[train]),
-            validation=Split(_rows(images, validation), labels[validation], labels[validation]),
-            test=Split(test, test_labels, test_labels),
-            class_names=names,
-            mean=source.mean,
-            std=source.std,
-            digest=source.digest,
+def load_splits(settings: Images, seed: int) -> Dataset:
+    """The data set; which images train and validate, and which labels are wrong, follows from `seed`."""
+    source = decoded(settings)
+    arrays = source.arrays
+    labels = torch.from_numpy(arrays.train_labels)
+    train, validation = torch.arange(len(labels)), torch.empty(0, dtype=torch.int64)
+    if settings.n_validation + (settings.n_train or 1) > len(labels):
+        raise DataError(
+            f"n_train and n_validation must be at most the {len(labels)} training images together, "
+            f"got {settings.n_train} and {settings.n_validation}"
         )
+    if settings.n_validation:
+        train, validation = stratified(
+            train, labels, size=settings.n_validation, seed=derive_seed(seed, "validation")
+        )
+    if settings.n_train is not None and settings.n_train < len(train):
+        _, train = stratified(train, labels, size=settings.n_train, seed=derive_seed(seed, "train"))
+    names = arrays.class_names
+    noisy = add_label_noise(labels[train], settings.label_noise, num_classes=len(names), seed=seed)
+    images, test = torch.from_numpy(arrays.train_images), torch.from_numpy(arrays.test_images)
+    test_labels = torch.from_numpy(arrays.test_labels)
+    return Dataset(
+        name=settings.name,
+        train=Split(_rows(images, train), noisy, labels[train]),
+        validation=Split(_rows(images, validation), labels[validation], labels[validation]),
+        test=Split(test, test_labels, test_labels),
+        class_names=names,
+        mean=source.mean,
+        std=source.std,
+        digest=source.digest,
+    )
 
-    def digest(self) -> str:
-        """A hash of all decoded images and labels; raises DataError where they are not at hand."""
-        return self._source().digest
 
-    def _source(self) -> "Cached":
-        path, read = find(self.name)
-        return cached(path, lambda: check(self.name, read()), expected=DIGESTS.get(self.name))
-
-
-class ImageFolder(Images, frozen=True, extra="forbid"):
-    """Your own images: a folder or zip with train/<class>/* and test/<class>/*."""
-
-    name: Literal["folder"] = "folder"  # type: ignore[assignment]
-    path: str
-    """Folder or zip; a relative path is looked for in the data folder."""
-    size: int | None = Field(default=None, ge=8)
-    """Shorten each image's smaller side to this and crop its middle; None where all have one size."""
-
-    def _source(self) -> "Cached":
-        path = data_root() / self.path
+def decoded(settings: Images) -> "Cached":
+    """The decoded source that these settings name; raises DataError where it is not at hand or cannot be used."""
+    if isinstance(settings, ImageFolder):
+        path, size = data_root() / settings.path, settings.size
         if not path.exists():
             raise DataError(f"path must be a folder or zip of class folders; {path} does not exist")
-        return cached(path, lambda: read_class_folders(path, self.size), self.size)
+        return cached(path, lambda: read_class_folders(path, size), size)
+    name = settings.name
+    path, read = find(name)
+    return cached(path, lambda: check(name, read()), expected=DIGESTS.get(name))
 
 
 def _rows(images: Tensor, chosen: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ctsl_lib.data.archives import Files, data_root, list_files
+from ctsl_lib.data.archives import Files, list_files
 from ctsl_lib.data.types import DISTRACTOR
+from ctsl_lib.environment import data_root
 from ctsl_lib.errors import DataError
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Metric = Literal["cosine", "euclidean"]
+from ctsl_lib.data.specs import Metric
+
 JUNK, DISTRACTOR = -1, 0
 SplitName = Literal["train", "validation", "test"]
 

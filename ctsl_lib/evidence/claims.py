@@ -21,7 +21,7 @@ import pandas as pd
 from ctsl_lib.evidence.labels import label, pair_name
 from ctsl_lib.evidence.statistics import Interval, mean_interval
 from ctsl_lib.experiments.plan import LONGER, WARM
-from ctsl_lib.experiments.store import Record
+from ctsl_lib.experiments.spec import Record
 
 Records = Mapping[tuple[tuple[str, ...], str], Sequence[Record]]
 """(pair, method) -> records, as `Plan.records` gives them."""

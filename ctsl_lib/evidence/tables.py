@@ -8,7 +8,8 @@ import pandas as pd
 from ctsl_lib.evidence.labels import label, metric_label, pair_name
 from ctsl_lib.evidence.statistics import NO_INTERVAL, Interval, mean_interval, paired_difference, pivot
 from ctsl_lib.experiments.plan import Plan
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.objective import Objective
 
 COLUMNS = (

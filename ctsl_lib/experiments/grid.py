@@ -6,63 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from ctsl_lib.environment import cores, show
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.objective import Objective
-from ctsl_lib.models.registry import build_peer
-
-LARGE = 3e10
-"""Floating-point operations of the peers' forward passes over one batch, from which threads help."""
-
-
-class Layout(NamedTuple):
-    """How many runs go side by side, and with how many CPU threads each."""
-
-    processes: int
-    threads: int
-
-
-def layout(
-    work: Iterable[float] = (),
-    processes: int | None = None,
-    threads: int | None = None,
-    available: int | None = None,
-) -> Layout:
-    """Processes and threads for a grid of runs.
-
-    Tiny networks spend their time between operations, so one process a core with one thread each is best; large
-    ones are held by caches and memory, so a process has up to four threads. What is given is kept.
-
-    Args:
-        work: `forward_work` of the runs. processes, threads: what the user wants. available: cores; default all.
-    """
-    for name, value in (("processes", processes), ("threads", threads)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be 1 or more, got {value}")
-    count = available if available is not None else cores()
-    if threads is None:
-        most = 4 if max(work, default=0.0) >= LARGE else 1
-        threads = min(most, max(1, count // processes) if processes is not None else count)
-    if processes is None:
-        processes = 1 if torch.cuda.is_available() else max(1, count // threads)
-    return Layout(processes, threads)
-
-
-def forward_work(peers: Iterable[str], shape: tuple[int, ...], batch_size: int) -> float:
-    """Floating-point operations of these networks' forward passes over one batch of images of this shape."""
-    images = torch.zeros(1, *shape)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        for name in peers:
-            build_peer(name, shape[0], num_classes=10, seed=0).eval()(images)
-    return float(counter.get_total_flops() * batch_size)
 
 
 def grid(base: Spec, objectives: Mapping[str, Objective], seeds: Iterable[int]) -> list[Spec]:
@@ -85,7 +37,6 @@ def run_grid(
 
     Whatever has finished stays finished: after an error or Ctrl-C the same call goes on where it stopped.
     Stage 1 is trained again where its weights are gone, but only for runs that still lack a record.
-    `layout_for` says how many processes and threads suit them.
     Returns: the records in the order of `specs`.
     """
     store = store if store is not None else Store()
@@ -132,26 +83,21 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def layout_for(specs: Iterable[Spec], processes: int | None = None, threads: int | None = None) -> Layout:
-    """Processes and threads for a grid of these specs, chosen as by `machine.layout`."""
-    cases = {(spec.data, spec.peers, spec.recipe.batch_size) for spec in specs}
-    shapes = {data: data.load(0).train.images.shape for data, _, _ in cases}
-    work = [forward_work(peers, tuple(shapes[data][1:]), batch_size) for data, peers, batch_size in cases]
-    return layout(work, processes, threads)
-
-
 @contextmanager
 def process_pool(processes: int | None = None) -> Iterator[Executor | None]:
     """Worker processes. None for a single process.
 
     Args:
-        processes: how many; by default what suits networks as small as the built-in ones: one for each core, and
-            a single one where CUDA does the work. See `layout_for`.
+        processes: how many; by default one for each core, and a single one where CUDA does the work. Networks as
+            small as the built-in ones spend their time between operations, so one thread each is best for them.
     """
-    count = layout(processes=processes).processes
-    if count == 1:
+    if processes is None:
+        processes = 1 if torch.cuda.is_available() else cores()
+    if processes < 1:
+        raise ValueError(f"processes must be 1 or more, got {processes}")
+    if processes == 1:
         yield None
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool:
         yield pool

@@ -4,14 +4,17 @@ import platform
 import subprocess
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import torchvision
 from pydantic import BaseModel
 
 from ctsl_lib import ROOT, __version__
 from ctsl_lib.environment import allocator
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Provenance(BaseModel, frozen=True):
@@ -31,19 +34,25 @@ class Provenance(BaseModel, frozen=True):
     """Seconds of training and evaluation, without stage 1."""
 
 
-def default_device() -> torch.device:
+def default_device() -> "torch.device":
     """CUDA where there is one, else the CPU."""
+    import torch
+
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def device_name(device: torch.device) -> str:
+def device_name(device: "torch.device") -> str:
     """How records name it."""
+    import torch
+
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
 
 
 @cache
 def cpu_name() -> str:
     """The CPU's model, where the system tells it, and the vector instructions that PyTorch uses on it."""
+    import torch
+
     known = Path("/proc/cpuinfo")
     lines = known.read_text(encoding="utf-8").splitlines() if known.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -51,8 +60,10 @@ def cpu_name() -> str:
     return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def provenance(device: torch.device, wall_time: float) -> Provenance:
+def provenance(device: "torch.device", wall_time: float) -> Provenance:
     """Where and with what this process works."""
+    import torch
+
     return Provenance(
         device=device_name(device),
         cpu=cpu_name(),
@@ -61,7 +72,7 @@ def provenance(device: torch.device, wall_time: float) -> Provenance:
             "ctsl": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": version("torchvision"),
         },
         threads=torch.get_num_threads(),
         allocator=allocator(),

@@ -3,12 +3,11 @@
 import torch
 
 from ctsl_lib.experiments.provenance import current_commit, default_device, provenance
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Record, Store
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
 from ctsl_lib.metrics.evaluation import evaluate
 from ctsl_lib.models.peer import Peer, count_parameters, frozen_copies
 from ctsl_lib.models.registry import build_peer
-from ctsl_lib.models.reid import load_imagenet
 from ctsl_lib.randomness import cpu_threads, derive_seed
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.loop import train
@@ -30,8 +29,8 @@ def run(
         store: where records live; by default the folder data/records, or what CTSL_RECORDS says.
         keep_weights: keep the trained peers beside the record (always done in stage 1).
         device: where to train; by default CUDA where there is one.
-        threads: of the CPU. Another number may change the last digits of sums, hence results; networks as small
-            as the built-in ones are fastest with one, and many runs are faster side by side (see `process_pool`).
+        threads: of the CPU. Another number may change the last digits of sums, hence results; many runs are faster
+            side by side, one thread each (see `process_pool`).
         progress: show progress bars; see `train`.
 
     Returns: the record, stored before it is returned. Stage 1 is run first where the objective needs it. What was
@@ -50,15 +49,15 @@ def run(
     if spec.objective.needs_frozen:
         run(spec.stage1(), store, device=device, threads=threads, progress=progress)
     with cpu_threads(threads):
-        record, peers = _train(spec, store, checkpoint, device, progress)
-    store.save(record, peers if keep_weights else None)
+        record, peers, channels = _train(spec, store, checkpoint, device, progress)
+    store.save(record, peers if keep_weights else None, channels)
     checkpoint.clear()
     return record
 
 
 def _train(
     spec: Spec, store: Store, checkpoint: Checkpoint, device: torch.device, progress: bool | None
-) -> tuple[Record, list[Peer]]:
+) -> tuple[Record, list[Peer], int]:
     pretrained: list[Peer] | None = None
     if spec.objective.needs_frozen:
         pretrained = [peer.to(device) for peer in store.load_peers(spec.stage1())]
@@ -91,7 +90,7 @@ def _train(
         history=history,
         provenance=provenance(device, checkpoint.seconds),
     )
-    return record, peers
+    return record, peers, data.channels
 
 
 def initial_peers(spec: Spec, channels: int, num_classes: int, device: torch.device | str) -> list[Peer]:
@@ -104,6 +103,8 @@ def initial_peers(spec: Spec, channels: int, num_classes: int, device: torch.dev
         for k, name in enumerate(spec.peers)
     ]
     if spec.initial == "imagenet":
+        from ctsl_lib.models.reid import load_imagenet  # with torchvision, which takes a second to import
+
         for name, peer in zip(spec.peers, peers, strict=True):
             load_imagenet(name, peer)
     return [peer.to(device) for peer in peers]

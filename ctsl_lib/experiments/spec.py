@@ -1,4 +1,4 @@
-"""A frozen spec names everything that decides the outcome of a run."""
+"""A frozen spec names everything that decides the outcome of a run; a record says what came of it."""
 
 import hashlib
 import json
@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from ctsl_lib.data.catalogue import DataSpec
-from ctsl_lib.data.digits import Digits
+from ctsl_lib.data.specs import DataSpec, Digits
+from ctsl_lib.experiments.provenance import Provenance
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.models.registry import check_network
+from ctsl_lib.training.history import History
 from ctsl_lib.training.recipe import Recipe
 
 NUMERICS = 3
@@ -66,3 +67,17 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
         own = self.objective
         labels = Objective(triplet=own.triplet, margin=own.margin) if own.triplet > 0 else Objective()
         return self.model_copy(update={"objective": labels, "peers": peers, "stage": 1})
+
+
+class Record(BaseModel, frozen=True):
+    """What came of a spec."""
+
+    spec: Spec
+    data_digest: str = ""
+    """Of the decoded images that it was trained and judged on; empty in records of numerics 2 and before."""
+    parameters: list[int]
+    """Of each peer."""
+    metrics: dict[str, list[float]]
+    """Of the last epoch, in percent; see `evaluation.evaluate`."""
+    history: History
+    provenance: Provenance

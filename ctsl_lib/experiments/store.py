@@ -4,42 +4,26 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from ctsl_lib import ROOT
-from ctsl_lib.data.catalogue import DataSpec
-from ctsl_lib.environment import write_atomically
+from ctsl_lib.data.specs import DataSpec
+from ctsl_lib.environment import records_root, write_atomically
 from ctsl_lib.errors import DataError, StateError
-from ctsl_lib.experiments.provenance import Provenance
-from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.models.peer import Peer
+from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.models.registry import build_peer
 from ctsl_lib.training.checkpoint import Checkpoint, read_state
-from ctsl_lib.training.history import History
 
-
-class Record(BaseModel, frozen=True):
-    """What came of a spec."""
-
-    spec: Spec
-    data_digest: str = ""
-    """Of the decoded images that it was trained and judged on; empty in records of numerics 2 and before."""
-    parameters: list[int]
-    """Of each peer."""
-    metrics: dict[str, list[float]]
-    """Of the last epoch, in percent; see `evaluation.evaluate`."""
-    history: History
-    provenance: Provenance
+if TYPE_CHECKING:
+    from ctsl_lib.models.peer import Peer
 
 
 class Store:
     """A folder of records, one JSON file for each spec, under the data set's name and the spec's key."""
 
     def __init__(self, root: Path | str | None = None) -> None:
-        self.root = Path(root if root is not None else os.environ.get("CTSL_RECORDS", ROOT / "data" / "records"))
+        self.root = Path(root) if root is not None else records_root()
         self._digests: dict[DataSpec, str | None] = {}
 
     def path(self, spec: Spec) -> Path:
@@ -93,19 +77,28 @@ class Store:
         )
         return False
 
-    def save(self, record: Record, peers: Sequence[Peer] | None = None) -> None:
-        """Write a record, and before it the weights if peers are given: both whole or not at all."""
+    def save(self, record: Record, peers: "Sequence[Peer] | None" = None, channels: int = 1) -> None:
+        """Write a record, and before it the weights if peers are given: both whole or not at all.
+
+        Args:
+            record: what to write. peers: its trained peers, to keep them beside it.
+            channels: of the images that the peers take.
+        """
         path = self.path(record.spec)
         if peers is not None:
+            import torch
+
             kept = {
                 "data_digest": record.data_digest,
+                "channels": channels,
+                "num_classes": peers[0].classifier.out_features,
                 "peers": [{name: value.cpu() for name, value in peer.state_dict().items()} for peer in peers],
             }
             write_atomically(self.weights_path(record.spec), lambda temporary: torch.save(kept, temporary))
         text = record.model_dump_json(indent=1) + "\n"
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
-    def load_peers(self, spec: Spec) -> list[Peer]:
+    def load_peers(self, spec: Spec) -> "list[Peer]":
         """The trained peers of `spec`, in evaluation mode, on the CPU.
 
         Raises: FileNotFoundError where they were not kept, DataError where they cannot be used.
@@ -116,8 +109,7 @@ class Store:
             if not path.exists():
                 raise FileNotFoundError(f"{path} does not exist: run the spec with keep_weights=True")
             raise DataError(f"{path} cannot be used (see the warning); run the spec with keep_weights=True")
-        data_shape = _shape(spec)
-        peers = [build_peer(name, *data_shape, seed=0) for name in spec.peers]
+        peers = [build_peer(name, kept["channels"], kept["num_classes"], seed=0) for name in spec.peers]
         for peer, state in zip(peers, kept["peers"], strict=True):
             peer.load_state_dict(state)
         return [peer.eval() for peer in peers]
@@ -126,7 +118,7 @@ class Store:
         """What the file of weights holds; None where there is none, or, with a warning, a damaged one."""
         path = self.weights_path(spec)
         try:
-            return read_state(path, "peers")
+            return read_state(path, "channels", "num_classes", "peers")
         except FileNotFoundError:
             return None
         except StateError as error:
@@ -155,8 +147,3 @@ class Store:
             warnings.warn(f"{path} does not hold the spec that it is named for; left out", stacklevel=2)
             return None
         return record
-
-
-def _shape(spec: Spec) -> tuple[int, int]:
-    data = spec.data.load(spec.seed)
-    return data.channels, data.num_classes

@@ -4,25 +4,64 @@ r"""One objective for all methods: a method is a row of weights over the named t
           + \gamma\, L_{SD}^k
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-import pandas as pd
-import torch
-import torch.nn.functional as F
 from pydantic import BaseModel, Field, model_validator
-from torch import Tensor
 
-from ctsl_lib.losses.functional import response_loss, triplet_loss
-from ctsl_lib.losses.relation_kernel import Relations, moving_relation_losses, relation_losses
-from ctsl_lib.models.peer import PeerOutput
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from ctsl_lib.losses.terms import Step
+    from ctsl_lib.models.peer import PeerOutput
+
+    Compute = Callable[[Step, int], Tensor]
 
 TERMS = ("ce", "response", "distance", "angle", "self")
-"""The paper's terms; beside them an objective may have the triplet term."""
+"""The paper's terms; beside them an objective may have the triplet term and terms of a user's own."""
+BUILT_IN = (*TERMS, "triplet")
 GROUPS: dict[str, tuple[str, ...]] = {"MLI": ("response",), "MLR": ("distance", "angle"), "SLI": ("self",)}
 """The paper's three kinds of knowledge beside the labels, and the terms that each stands for."""
+
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Needs = Literal["labels", "peers", "frozen"]
+
+
+class Term(NamedTuple):
+    """How a term of the objective is computed, and what it cannot do without."""
+
+    compute: "Compute"
+    needs: Needs
+
+
+REGISTERED: dict[str, Term] = {}
+"""Name -> term. The built-in ones join when `ctsl_lib.losses.terms` is imported."""
+
+
+def term(
+    name: str, needs: Needs = "labels"
+) -> "Callable[[Callable[[Step, int], Tensor]], Callable[[Step, int], Tensor]]":
+    """Add a term to the objective: decorate a function (step, k) -> scalar loss of peer k.
+
+    From then on `Objective(ce=1, NAME=weight)` trains with it, resumes and leaves records like any other.
+
+    Args:
+        name: a new one.
+        needs: "peers" if it compares with the other peers, and is left out for a single one; "frozen" if it needs
+            the frozen copies' logits, so that stage 1 is run first; else "labels".
+
+    Raises: ValueError where the name is taken or no name of a variable.
+    """
+
+    def add(compute: "Compute") -> "Compute":
+        own = compute.__module__ == "ctsl_lib.losses.terms"
+        if name in REGISTERED or (name in Objective.model_fields and not own) or not name.isidentifier():
+            raise ValueError(f"the name of a term must be new and like a variable's, got {name!r}")
+        REGISTERED[name] = Term(compute, needs)
+        return compute
+
+    return add
 
 
 class Objective(BaseModel, frozen=True, extra="forbid"):
@@ -44,6 +83,8 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     """Softens both sides of the self term (t)."""
     margin: float = Field(default=0.3, ge=0, allow_inf_nan=False)
     """Of the triplet term."""
+    extra: tuple[tuple[str, Weight], ...] = ()
+    """Weights of a user's own terms, by name; see `term`. They may be given like the others: Objective(my_term=2)."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each label that the cross entropy spreads evenly over all classes (Szegedy et al. 2016)."""
     teacher: str | None = None
@@ -59,11 +100,22 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     update: Literal["simultaneous", "sequential"] = "simultaneous"
     """All peers step at once on the same answers, or one after the other on answers made anew."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_terms(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        own = {name: values[name] for name in values if name in REGISTERED and name not in BUILT_IN}
+        extra = dict(values.get("extra", ())) | own
+        return {name: value for name, value in values.items() if name not in own} | {
+            "extra": tuple(sorted((name, weight) for name, weight in extra.items() if weight != 0))
+        }
+
     @model_validator(mode="after")
     def _has_a_term(self) -> "Objective":
-        if not any(getattr(self, term) > 0 for term in (*TERMS, "triplet")):
+        if not self.active:
             raise ValueError(
-                f"at least one of {', '.join(TERMS)}, triplet must be above 0: an objective without any term "
+                f"at least one of {', '.join(BUILT_IN)} must be above 0: an objective without any term "
                 "has nothing to learn"
             )
         return self
@@ -96,36 +148,48 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         return {term: getattr(self, term) for term in TERMS}
 
     @property
+    def active(self) -> dict[str, float]:
+        """Weight of every term that counts, built-in or not, by name."""
+        every = {name: getattr(self, name) for name in BUILT_IN} | dict(self.extra)
+        return {name: weight for name, weight in every.items() if weight > 0}
+
+    @property
     def needs_frozen(self) -> bool:
         """Whether stage 1 must come first: for the frozen copies, or for the weights to start from."""
-        return self.self > 0 or self.start == "pretrained"
+        return self.learns_from_frozen or self.start == "pretrained"
+
+    @property
+    def learns_from_frozen(self) -> bool:
+        """Whether a term asks the frozen copies."""
+        return any(_needs(name) == "frozen" for name in self.active)
 
     def without(self, *terms: str) -> "Objective":
         """The same objective with these terms left out; the temperature goes with the self term."""
-        unknown = set(terms) - set(TERMS)
+        unknown = set(terms) - set(BUILT_IN) - set(dict(self.extra))
         if unknown:
             raise ValueError(f"terms must be among {', '.join(TERMS)}; got {', '.join(sorted(unknown))}")
-        changes: dict[str, float | bool | None] = dict.fromkeys(terms, 0.0)
+        changes: dict[str, Any] = {name: 0.0 for name in terms if name in BUILT_IN}
+        changes["extra"] = tuple((name, weight) for name, weight in self.extra if name not in terms)
         if "self" in terms:
             changes |= {"temperature": 1.0, "scale_self_by_t2": False, "teacher": None}
         return Objective.model_validate(self.model_dump() | changes)
 
     def check_peers(self, count: int) -> None:
         """Raise a ValueError if one of `count` peers would have no term: a single one has none of the others."""
-        if count == 1 and not any(getattr(self, term) > 0 for term in ("ce", "self", "triplet")):
+        if count == 1 and all(_needs(name) == "peers" for name in self.active):
             raise ValueError(
                 "ce, self or triplet must be above 0 for a single peer, which has nobody to learn from otherwise"
             )
 
     def __call__(
         self,
-        outputs: Sequence[PeerOutput],
-        labels: Tensor,
-        frozen: Sequence[Tensor] | None = None,
+        outputs: "Sequence[PeerOutput]",
+        labels: "Tensor",
+        frozen: "Sequence[Tensor] | None" = None,
         *,
         only: Iterable[int] | None = None,
         compiled: bool = False,
-    ) -> list[dict[str, Tensor]]:
+    ) -> "list[dict[str, Tensor]]":
         """The weighted terms of each peer's loss; their sum over terms and peers is what to minimise.
 
         Args:
@@ -139,48 +203,24 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
             and absent for K = 1.
         Raises: ValueError where frozen logits are needed and missing, or not one for each peer.
         """
-        if self.self > 0 and (frozen is None or len(frozen) != len(outputs)):
-            got = "none" if frozen is None else len(frozen)
-            raise ValueError(f"the self term needs frozen logits for {len(outputs)} peers, got {got}")
+        from ctsl_lib.losses.terms import weighted_terms
+
         chosen = list(range(len(outputs)) if only is None else only)
-        targets = [output.detach() for output in outputs]  # a peer teaches, it is not taught back
-        scale = self.temperature**2 if self.scale_self_by_t2 else 1.0
-        relations = None
-        if len(outputs) > 1 and (self.distance > 0 or self.angle > 0):
-            own_or_target = [(outputs if k in chosen else targets)[k] for k in range(len(outputs))]
-            relations = self._relations(own_or_target if self.detach_relations else outputs, compiled)
-
-        def terms(k: int) -> dict[str, Tensor]:
-            own, others = outputs[k], [j for j in range(len(outputs)) if j != k]
-            found: dict[str, Tensor] = {}
-            if self.ce > 0:
-                found["ce"] = self.ce * F.cross_entropy(
-                    own.logits.float(), labels, label_smoothing=self.label_smoothing
-                )
-            if self.response > 0 and others:
-                mutual = torch.stack([response_loss(own.logits, targets[j].logits) for j in others])
-                found["response"] = self.response * mutual.mean()
-            if self.distance > 0 and relations is not None:
-                found["distance"] = self.distance * relations.distance[k]
-            if self.angle > 0 and relations is not None:
-                found["angle"] = self.angle * relations.angle[k]
-            if self.self > 0 and frozen is not None:
-                found["self"] = (self.self * scale) * response_loss(own.logits, frozen[k], self.temperature)
-            if self.triplet > 0:
-                found["triplet"] = self.triplet * triplet_loss(own.embedding, labels, self.margin)
-            return found
-
-        return [terms(k) for k in chosen]
-
-    def _relations(self, sides: Sequence[PeerOutput], compiled: bool) -> Relations:
-        losses = relation_losses if self.detach_relations else moving_relation_losses
-        embeddings = [side.embedding for side in sides]
-        return losses(embeddings, distance=self.distance > 0, angle=self.angle > 0, compiled=compiled)
+        return weighted_terms(self, outputs, labels, frozen, chosen, compiled)
 
 
-def objective_table(rows: Mapping[str, Objective]) -> pd.DataFrame:
+def _needs(name: str) -> Needs:
+    """What a term needs; of the built-in ones it is known before their code is imported."""
+    known: dict[str, Needs] = {"response": "peers", "distance": "peers", "angle": "peers", "self": "frozen"}
+    return REGISTERED[name].needs if name in REGISTERED else known.get(name, "labels")
+
+
+def objective_table(rows: Mapping[str, Objective]) -> "pd.DataFrame":
     """Objectives as a table: a row each, a column for every weight and switch; left-out terms are empty."""
-    frame = pd.DataFrame([row.model_dump() for row in rows.values()], index=pd.Index(rows, name="objective"))
-    terms = [*TERMS, "triplet"]
-    frame[terms] = frame[terms].mask(frame[terms] == 0, math.nan)
+    import pandas as pd
+
+    frame = pd.DataFrame([row.model_dump(exclude={"extra"}) | dict(row.extra) for row in rows.values()])
+    frame.index = pd.Index(rows, name="objective")
+    terms = [*BUILT_IN, *dict.fromkeys(name for row in rows.values() for name, _ in row.extra)]
+    frame[terms] = frame[terms].mask(frame[terms] == 0)
     return frame

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctsl_lib.data.types import DISTRACTOR, JUNK, Metric
+from ctsl_lib.data.specs import Metric
+from ctsl_lib.data.types import DISTRACTOR, JUNK
 
 CHUNK = 128
 """Queries ranked at once: with 16,000 gallery images a few tens of MiB."""

@@ -36,6 +36,30 @@ class Peer(nn.Module):
             return PeerOutput(self.classifier(embedding), embedding)
 
 
+class StridedDepthwise(nn.Conv2d):
+    """A convolution that stays in float32 under autocast on a CPU.
+
+    The backward pass of strided depthwise convolutions in bfloat16 is many times slower there.
+    """
+
+    @classmethod
+    def like(cls, other: nn.Conv2d) -> "StridedDepthwise":
+        """The same convolution, with the parameters of `other`."""
+        layer = cls(
+            other.in_channels, other.out_channels, other.kernel_size, other.stride, other.padding,  # type: ignore[arg-type]
+            other.dilation, other.groups, other.bias is not None, other.padding_mode, device="meta",  # type: ignore[arg-type]
+        )  # fmt: skip
+        layer.weight, layer.bias = other.weight, other.bias
+        return layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        """As Conv2d."""
+        if images.device.type != "cpu":
+            return super().forward(images)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(images.float())
+
+
 def peer_from(network: nn.Module, classifier: str) -> Peer:
     """Any network whose last layer is linear, as a peer: what enters that layer becomes the embedding.
 
@@ -55,6 +79,14 @@ def peer_from(network: nn.Module, classifier: str) -> Peer:
     peer = Peer(network, last.in_features, last.out_features)
     peer.classifier = last
     return peer
+
+
+def prepared(peer: Peer) -> Peer:
+    """The peer as training wants it: weights channels last, strided depthwise convolutions in float32 on CPUs."""
+    for place, layer in list(peer.named_modules()):
+        if type(layer) is nn.Conv2d and max(layer.stride) > 1 and 1 < layer.groups == layer.in_channels:
+            peer.set_submodule(place, StridedDepthwise.like(layer))
+    return peer.to(memory_format=torch.channels_last)
 
 
 def count_parameters(module: nn.Module) -> int:

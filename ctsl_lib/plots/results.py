@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ctsl_lib.evidence.labels import label
 from ctsl_lib.evidence.statistics import Interval, effect_intervals, factorial_effects, mean_interval, pivot
-from ctsl_lib.experiments.store import Record
+from ctsl_lib.experiments.spec import Record
 from ctsl_lib.losses.objective import GROUPS
 from ctsl_lib.plots.style import COLOURS, GREY, MARKERS, axis_label, look, style
 

@@ -51,7 +51,7 @@ class Batches:
         self.data, self.recipe, self.frozen_logits = data, recipe, frozen_logits
         self.seed, self.epoch = seed, epoch
         (n, _, height, width), device = data.train.images.shape, data.train.images.device
-        self.order = order(data.train.labels, recipe, seed, epoch).to(device)
+        self.order = order(data.train.labels, recipe.batch_size, recipe.images_per_class, seed, epoch).to(device)
         self.augmentation = Augmentation.draw(n, recipe.padding, recipe.mirror, seed, epoch).to(device)
         self.erasing: Erasing | None = None
         if recipe.erasing > 0:

@@ -10,9 +10,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ctsl_lib.environment import write_atomically
 from ctsl_lib.errors import StateError
 
@@ -59,6 +56,8 @@ class Checkpoint:
         """Note that `done` of `epochs` are done, and save `state` if it is time to."""
         self.note(done, epochs)
         if time.monotonic() - self._saved >= self.every and done < epochs:
+            import torch
+
             state = _on_cpu(state) | {"seconds": self.seconds, "data_digest": self.data_digest}
             write_atomically(self.path, lambda temporary: torch.save(state, temporary))
             self._saved = time.monotonic()
@@ -90,6 +89,8 @@ def read_state(path: Path, *names: str) -> dict[str, Any]:
 
     Raises: FileNotFoundError where there is none, StateError where it is damaged or something else.
     """
+    import torch
+
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -113,7 +114,7 @@ def _alive(pid: int) -> bool:
 
 
 def _on_cpu(value: Any) -> Any:
-    if isinstance(value, Tensor):
+    if hasattr(value, "cpu"):
         return value.cpu()
     if isinstance(value, dict):
         return {key: _on_cpu(item) for key, item in value.items()}

@@ -1,0 +1,197 @@
+"""What a spec may name as its data: settings alone. What they stand for is read when it is loaded.
+
+Nothing here needs torch, so that a wrong setting is named at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny
+
+if TYPE_CHECKING:
+    from ctsl_lib.data.types import Dataset
+
+Metric = Literal["cosine", "euclidean"]
+"""A distance between embeddings, by which a gallery is ranked."""
+
+
+class DataSettings(BaseModel, frozen=True, extra="forbid"):
+    """Common to all data sets."""
+
+    metric: ClassVar[str] = "top1"
+    """The number that a network is judged by first; see `ctsl_lib.metrics.evaluation`."""
+
+    name: str
+
+    def load(self, seed: int) -> "Dataset":
+        """The data set: its splits and wrong labels follow from `seed`, its test images do not.
+
+        Raises: DataError where the images are not at hand or cannot be used.
+        """
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """A hash of all decoded images and labels; raises DataError as `load` does."""
+        raise NotImplementedError
+
+
+class Digits(DataSettings, frozen=True, extra="forbid"):
+    """scikit-learn's 1,797 real 8x8 images of handwritten digits, made hard by little and noisy data."""
+
+    name: Literal["digits"] = "digits"
+    n_train: int = Field(default=400, ge=20, le=800)
+    """Number of training images."""
+    label_noise: float = Field(default=0.4, ge=0, lt=1)
+    """Share of training images that carry a random label (any of the ten, so a tenth of them stay right)."""
+
+    def load(self, seed: int) -> "Dataset":
+        """The data set; see `digits.load_splits`."""
+        from ctsl_lib.data import digits
+
+        return digits.load_splits(self, seed)
+
+    def digest(self) -> str:
+        """A hash of all 1,797 images and their labels, before any noise."""
+        from ctsl_lib.data import digits
+
+        return digits.content()
+
+
+class Images(DataSettings, frozen=True, extra="forbid"):
+    """A published data set of real images; where it is looked for, see `ctsl data`."""
+
+    name: Literal["cifar10", "cifar100", "tiny_imagenet", "fashion_mnist"]
+    n_train: int | None = Field(default=None, ge=20)
+    """Number of training images, every class in proportion; None for all that validation leaves."""
+    n_validation: int = Field(default=0, ge=0)
+    """Training images set apart to choose settings on."""
+    label_noise: float = Field(default=0, ge=0, lt=1)
+    """Share of training images that carry a random label."""
+
+    def load(self, seed: int) -> "Dataset":
+        """The data set; which images train and validate, and which labels are wrong, follows from `seed`."""
+        from ctsl_lib.data import images
+
+        return images.load_splits(self, seed)
+
+    def digest(self) -> str:
+        """A hash of all decoded images and labels."""
+        from ctsl_lib.data import images
+
+        return images.decoded(self).digest
+
+
+class ImageFolder(Images, frozen=True, extra="forbid"):
+    """Your own images: a folder or zip with train/<class>/* and test/<class>/*."""
+
+    name: Literal["folder"] = "folder"  # type: ignore[assignment]
+    path: str
+    """Folder or zip; a relative path is looked for in the data folder."""
+    size: int | None = Field(default=None, ge=8)
+    """Shorten each image's smaller side to this and crop its middle; None where all have one size."""
+
+
+class Reid(DataSettings, frozen=True, extra="forbid"):
+    """What person re-identification sets have in common."""
+
+    metric: ClassVar[str] = "mAP"
+
+    height: int = Field(default=256, ge=16)
+    width: int = Field(default=128, ge=8)
+    """Pixels that each picture is resized to."""
+    n_validation: int = Field(default=0, ge=0)
+    """Training persons set apart to choose settings on: the first picture by each camera is a query."""
+    distance: Metric = "cosine"
+    """Between embeddings; the gallery is ranked by it."""
+
+
+class Market1501(Reid, frozen=True, extra="forbid"):
+    """Market-1501, or another set in its layout; it is given out by its authors and never downloaded."""
+
+    name: Literal["market1501"] = "market1501"
+    path: str | None = None
+    """Folder or zip; a relative path is looked for in the data folder. None: see `market1501.find_market`."""
+    identities: int | None = Field(default=None, ge=2)
+    """Persons to train on; None for all that validation leaves."""
+
+    def load(self, seed: int) -> "Dataset":
+        """The data set; see `reid.load_splits`."""
+        from ctsl_lib.data import reid
+
+        return reid.load_splits(self, reid.market_entry(self), seed, self.identities)
+
+    def digest(self) -> str:
+        """A hash of all decoded pictures, identities and cameras."""
+        from ctsl_lib.data import reid
+
+        return str(reid.market_entry(self).about["digest"])
+
+    def deviations(self) -> Sequence[str]:
+        """In what the pictures differ from the published set, a sentence each; see `market1501.deviations`."""
+        from ctsl_lib.data import reid
+
+        return list(reid.market_entry(self).about["deviations"])
+
+
+class SyntheticMarket(Reid, frozen=True, extra="forbid"):
+    """Drawn figures in Market-1501's layout, for tests and for the quick profile: nothing real is shown."""
+
+    name: Literal["synthetic_market"] = "synthetic_market"
+    identities: int = Field(default=60, ge=4)
+    """Figures; the first half trains, the others are searched for."""
+    cameras: int = Field(default=4, ge=2, le=9)
+    images_per_camera: int = Field(default=3, ge=2)
+    """Of each figure."""
+    distractors: int = Field(default=20, ge=0)
+    """Gallery pictures of figures that nobody searches for."""
+    height: int = Field(default=64, ge=16)
+    width: int = Field(default=32, ge=8)
+
+    def load(self, seed: int) -> "Dataset":
+        """The data set; the pictures are the same for every seed. See `reid.load_splits`."""
+        from ctsl_lib.data import reid
+
+        return reid.load_splits(self, reid.synthetic_entry(self), seed)
+
+    def digest(self) -> str:
+        """A hash of all drawn pictures, identities and cameras."""
+        from ctsl_lib.data import reid
+
+        return str(reid.synthetic_entry(self).about["digest"])
+
+
+DATA_SETS: dict[str, type[DataSettings]] = {}
+"""Name -> class of every data set that a spec may name; see `data_set` for how to add one."""
+
+
+def data_set(settings: type[DataSettings]) -> type[DataSettings]:
+    """Let specs name a data set: decorate a class of settings that has a `name`, `load` and `digest`.
+
+    Raises: ValueError where a name is taken or missing.
+    """
+    field = settings.model_fields.get("name")
+    names = get_args(field.annotation) if field is not None else ()
+    if not names:
+        raise ValueError(f"{settings.__name__} needs a field such as  name: Literal['my_data'] = 'my_data'")
+    for name in names:
+        if DATA_SETS.get(name, settings) is not settings:
+            raise ValueError(f"a data set named {name!r} is registered already")
+        DATA_SETS[name] = settings
+    return settings
+
+
+for _known in (Digits, Images, ImageFolder, Market1501, SyntheticMarket):
+    data_set(_known)
+
+
+def _by_name(value: Any) -> Any:
+    if isinstance(value, DataSettings) or not isinstance(value, Mapping):
+        return value
+    name = value.get("name")
+    if name not in DATA_SETS:
+        raise ValueError(f"name must be one of {', '.join(DATA_SETS)}; got {name!r}")
+    return DATA_SETS[name].model_validate(dict(value))
+
+
+DataSpec = Annotated[SerializeAsAny[DataSettings], BeforeValidator(_by_name)]
+"""What a spec may name as its data."""

@@ -1,0 +1,129 @@
+"""The terms of the objective as code: what each peer learns from, by name.
+
+Here alone is decided what is a fixed target: a peer teaches, and is not taught back. The losses themselves
+(`functional`, `relation_kernel`) give each side its gradient and know nothing of peers that must not learn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ctsl_lib.losses.functional import response_loss, triplet_loss
+from ctsl_lib.losses.objective import REGISTERED, Objective, term
+from ctsl_lib.losses.relation_kernel import Relations, moving_relation_losses, relation_losses
+from ctsl_lib.models.peer import PeerOutput
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch as the terms see it."""
+
+    objective: Objective
+    outputs: Sequence[PeerOutput]
+    """What each of the K peers says of the B images; gradients flow back."""
+    targets: Sequence[PeerOutput]
+    """The same as fixed targets."""
+    labels: Tensor
+    """(B,) class indices."""
+    frozen: Sequence[Tensor]
+    """For each peer the (B, C) logits of its frozen copy; empty where no term asks for them."""
+    relations: Relations | None
+    """The relation losses of all peers, computed together."""
+
+    def others(self, k: int) -> list[PeerOutput]:
+        """The fixed targets of peer k: all other peers."""
+        return [target for j, target in enumerate(self.targets) if j != k]
+
+
+@term("ce")
+def cross_entropy(step: Step, k: int) -> Tensor:
+    """Cross entropy with the labels."""
+    smoothing = step.objective.label_smoothing
+    return F.cross_entropy(step.outputs[k].logits.float(), step.labels, label_smoothing=smoothing)
+
+
+@term("response", needs="peers")
+def response(step: Step, k: int) -> Tensor:
+    """KL from the other peers' answers, mean over these peers."""
+    own = step.outputs[k].logits
+    return torch.stack([response_loss(own, other.logits) for other in step.others(k)]).mean()
+
+
+@term("distance", needs="peers")
+def distance(step: Step, k: int) -> Tensor:
+    """Difference from the other peers' relative distances."""
+    assert step.relations is not None
+    return step.relations.distance[k]
+
+
+@term("angle", needs="peers")
+def angle(step: Step, k: int) -> Tensor:
+    """Difference from the other peers' angles."""
+    assert step.relations is not None
+    return step.relations.angle[k]
+
+
+@term("self", needs="frozen")
+def self_knowledge(step: Step, k: int) -> Tensor:
+    """KL from the frozen copy's softened answers."""
+    return response_loss(step.outputs[k].logits, step.frozen[k], step.objective.temperature)
+
+
+@term("triplet")
+def triplet(step: Step, k: int) -> Tensor:
+    """Batch-hard triplet loss of the own embedding."""
+    return triplet_loss(step.outputs[k].embedding, step.labels, step.objective.margin)
+
+
+def weighted_terms(
+    objective: Objective,
+    outputs: Sequence[PeerOutput],
+    labels: Tensor,
+    frozen: Sequence[Tensor] | None,
+    chosen: Sequence[int],
+    compiled: bool,
+) -> list[dict[str, Tensor]]:
+    """For each chosen peer term -> weighted scalar; arguments and errors as of `Objective.__call__`."""
+    unknown = [name for name in objective.active if name not in REGISTERED]
+    if unknown:
+        raise ValueError(f"term must be one of {', '.join(REGISTERED)}; got {', '.join(unknown)}")
+    if objective.learns_from_frozen and (frozen is None or len(frozen) != len(outputs)):
+        got = "none" if frozen is None else len(frozen)
+        raise ValueError(f"the self term needs frozen logits for {len(outputs)} peers, got {got}")
+    targets = [output.detach() for output in outputs]
+    step = Step(
+        objective,
+        outputs,
+        targets,
+        labels,
+        frozen or (),
+        _relations(objective, outputs, targets, chosen, compiled),
+    )
+    scales = {"self": objective.temperature**2 if objective.scale_self_by_t2 else 1.0}
+    weights = {
+        name: weight * scales.get(name, 1.0)
+        for name, weight in objective.active.items()
+        if len(outputs) > 1 or REGISTERED[name].needs != "peers"
+    }
+    return [
+        {name: weight * REGISTERED[name].compute(step, k) for name, weight in weights.items()} for k in chosen
+    ]
+
+
+def _relations(
+    objective: Objective,
+    outputs: Sequence[PeerOutput],
+    targets: Sequence[PeerOutput],
+    chosen: Sequence[int],
+    compiled: bool,
+) -> Relations | None:
+    wanted = {"distance": objective.distance > 0, "angle": objective.angle > 0}
+    if len(outputs) < 2 or not any(wanted.values()):
+        return None
+    if not objective.detach_relations:
+        return moving_relation_losses([output.embedding for output in outputs], **wanted, compiled=compiled)
+    sides = [(outputs if k in chosen else targets)[k].embedding for k in range(len(outputs))]
+    return relation_losses(sides, **wanted, compiled=compiled)
