@@ -33,7 +33,7 @@ lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --quiet
+	$(BIN)/lint-imports --no-logo
 
 unit: $(READY)  ## unit and property tests, one process a core
 	$(BIN)/python -m pytest -n auto --dist loadfile
