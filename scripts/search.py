@@ -15,8 +15,7 @@ import pandas as pd
 import typer
 
 from ctsl_lib.cli.reproduce import QUICK
-from ctsl_lib.cli.tables import Processes, Profile, plan_of
-from ctsl_lib.data.specs import Images
+from ctsl_lib.cli.tables import Parameter, Processes, Profile, plan_of
 from ctsl_lib.evidence.statistics import mean_interval
 from ctsl_lib.experiments.grid import process_pool, run_grid
 from ctsl_lib.experiments.spec import Spec
@@ -47,17 +46,12 @@ def overnight_recipe(base: Spec) -> dict[str, Spec]:
     }
 
 
-def regimes(base: Spec) -> dict[str, Spec]:
-    """The profile's image passes spread over fewer images, each for once and for twice the epochs."""
-    assert isinstance(base.data, Images) and base.data.n_train is not None
-    passes, found = base.data.n_train * base.recipe.epochs, {}
-    for n_train in (12_500, 8_000, 5_000):
-        epochs = round(passes / n_train)
-        for times in (2, 1):
-            data = base.data.model_copy(update={"n_train": n_train})
-            spec = _alone(base, epochs=times * epochs, evaluate_every=times * epochs)
-            found[f"n_train={n_train} epochs={times}x{epochs}"] = spec.model_copy(update={"data": data})
-    return found
+def twice_the_epochs(base: Spec) -> dict[str, Spec]:
+    """Whether a training has converged: what twice the epochs gain one network trained alone."""
+    return {
+        f"epochs={epochs}": _alone(base, epochs=epochs, evaluate_every=epochs)
+        for epochs in (2 * base.recipe.epochs, base.recipe.epochs)
+    }
 
 
 def _alone(base: Spec, **changes: float) -> Spec:
@@ -132,7 +126,7 @@ SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
     "image_weights": image_weights,
     "reid_recipe": reid_recipe,
     "overnight_recipe": overnight_recipe,
-    "regimes": regimes,
+    "twice_the_epochs": twice_the_epochs,
     "overnight_weights": overnight_weights,
 }
 
@@ -166,6 +160,7 @@ def main(
         str | None, typer.Option(help="Another data set, with --profile; default the digits.")
     ] = None,
     profile: Profile = "small",
+    parameter: Parameter = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 1000, 1001, ...")] = 10,
     validation: Annotated[
         int, typer.Option(min=2, help="Validation images with --dataset; for re-identification persons.")
@@ -178,7 +173,7 @@ def main(
         raise ValueError(f"WHAT must be one of {', '.join(SEARCHES)}; got {what!r}")
     base = QUICK
     if dataset is not None:
-        plan = plan_of(dataset, profile, [f"n_validation={validation}"])
+        plan = plan_of(dataset, profile, [f"n_validation={validation}", *(parameter or [])])
         base = plan.base(plan.pairs[0])
     found = run_search(SEARCHES[what](base), SEARCH_SEEDS[:seeds], processes=processes)
     out.mkdir(parents=True, exist_ok=True)
