@@ -14,7 +14,6 @@ from typing import Annotated, Literal
 import pandas as pd
 import typer
 
-from ctsl_lib.cli.reproduce import QUICK
 from ctsl_lib.cli.tables import Parameter, Processes, Profile, plan_of
 from ctsl_lib.evidence.statistics import mean_interval
 from ctsl_lib.experiments.grid import process_pool, run_grid
@@ -171,7 +170,7 @@ def main(
     """Repeat a search on validation images that settings of the kit come from."""
     if what not in SEARCHES:
         raise ValueError(f"WHAT must be one of {', '.join(SEARCHES)}; got {what!r}")
-    base = QUICK
+    base = Spec()
     if dataset is not None:
         plan = plan_of(dataset, profile, [f"n_validation={validation}", *(parameter or [])])
         base = plan.base(plan.pairs[0])
