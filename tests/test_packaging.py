@@ -1,5 +1,6 @@
 """The lists of packages agree with one another."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -35,3 +36,18 @@ def test_what_the_project_needs_is_pinned() -> None:
     pinned = names((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())
     extras = [r for name in ("dev", "lab") for r in PROJECT["optional-dependencies"][name]]
     assert names([*PROJECT["dependencies"], *extras]) <= pinned
+
+
+def test_modules_and_functions_stay_small() -> None:
+    too_long = []
+    for path in sorted((ROOT / "ctsl_lib").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > 300:
+            too_long.append(f"{path.name}: {len(text.splitlines())} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = node.end_lineno - body[0].lineno + 1 if body else 0
+                if lines > 60:
+                    too_long.append(f"{path.name}: {node.name} has {lines} lines")
+    assert not too_long

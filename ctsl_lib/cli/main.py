@@ -15,7 +15,7 @@ from ctsl_lib import ROOT, __version__
 from ctsl_lib.cli import tables
 from ctsl_lib.cli.tables import Parameter, Processes, Profile
 from ctsl_lib.data.specs import Digits
-from ctsl_lib.environment import keep_memory, suggestion
+from ctsl_lib.environment import cores, keep_memory, suggestion
 from ctsl_lib.errors import NonFiniteLossError, NotebookError
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
@@ -68,7 +68,7 @@ def reproduce(
     started = time.perf_counter()
     records = gather(seeds, processes, base=QUICK.model_copy(update={"recipe": recipe}))
     paths = [path for path in find_notebooks() if path != REPORT] if notebooks else []
-    times = _run_notebooks({path: {} for path in paths}, out / "notebooks", again=False)
+    times = _run_notebooks({path: {} for path in paths}, out / "notebooks", again=False, processes=processes or cores())
     folders = {"tables": str(out.resolve()), "figures": str(figures.resolve())}
     report = write_report(out, {"seeds": seeds, "recipe": changed, "seconds": times} | folders)
     typer.echo(f"\nTest accuracy on the noisy digits, {seeds} seeds:\n")
