@@ -40,7 +40,7 @@ unit: $(READY)  ## unit and property tests, one process a core
 
 notebooks-test: $(READY)  ## run all notebooks from scratch; a cell that fails, or prints other than marked, fails
 	records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && CTSL_PROGRESS=0 CTSL_RECORDS="$$records" \
-	$(BIN)/python -m pytest -n auto --dist loadfile --nbval-lax --nbval-cell-timeout=600 notebooks
+	$(BIN)/python -m pytest -n auto --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
 notebooks: $(READY)  ## execute the notebooks in place, as they are committed
 	$(BIN)/ctsl notebooks --out notebooks

@@ -1,5 +1,6 @@
 """The strict runner: what papermill lets pass is an error."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -153,3 +154,21 @@ def test_plain_papermill_runs_a_table_with_a_profile(tmp_path: Path, monkeypatch
     assert done.returncode == 0, done.stderr[-2000:]
     assert "4 runs: 1 pair(s), 2 methods, 2 seeds" in (tmp_path / "out.ipynb").read_text()
     assert len(list((tmp_path / "records" / "digits").glob("*.json"))) == 4
+
+
+def test_the_kernel_is_this_interpreter(make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    foreign = {"argv": ["/bin/false", "{connection_file}"], "display_name": "another", "language": "python"}
+    spec.write_text(json.dumps(foreign))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    run_notebook(make("import sys; print(sys.executable)"), tmp_path / "out.ipynb", {})
+    assert sys.executable in (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+
+
+def test_annotations_are_parsed_never_run(make, tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    evil = make(parameters=f"epochs: \"[__import__('pathlib').Path('{mark}').touch()]\" = 3")
+    with pytest.raises(NotebookError):
+        declared_parameters(evil)
+    assert not mark.exists()

@@ -68,7 +68,9 @@ def reproduce(
     started = time.perf_counter()
     records = gather(seeds, processes, base=QUICK.model_copy(update={"recipe": recipe}))
     paths = [path for path in find_notebooks() if path != REPORT] if notebooks else []
-    times = _run_notebooks({path: {} for path in paths}, out / "notebooks", again=False, processes=processes or cores())
+    times = _run_notebooks(
+        {path: {} for path in paths}, out / "notebooks", again=False, processes=processes or cores()
+    )
     folders = {"tables": str(out.resolve()), "figures": str(figures.resolve())}
     report = write_report(out, {"seeds": seeds, "recipe": changed, "seconds": times} | folders)
     typer.echo(f"\nTest accuracy on the noisy digits, {seeds} seeds:\n")

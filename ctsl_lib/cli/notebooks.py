@@ -1,6 +1,7 @@
 """Run the kit's notebooks through papermill, strictly: what it would let pass is an error here."""
 
 import ast
+import json
 import os
 import sys
 import tempfile
@@ -132,18 +133,19 @@ def run_notebook(
     started = time.perf_counter()
     checked = check_parameters(source, parameters)
     bar = {"desc": source.stem, "leave": False} if show(None) else False
-    sockets = tempfile.TemporaryDirectory(prefix="ctsl-")
-    with sockets, _environment(CTSL_PROGRESS="0", PYTHONWARNINGS="default"):
+    folder = tempfile.TemporaryDirectory(prefix="ctsl-")
+    with folder, _environment(CTSL_PROGRESS="0", PYTHONWARNINGS="default", JUPYTER_PATH=_own_kernel(folder.name)):
         try:
             papermill.execute_notebook(
                 str(source),
                 str(partial),
                 parameters=checked,
+                kernel_name="python3",
                 progress_bar=bar,
                 log_output=False,
                 execution_timeout=cell_timeout,
                 start_timeout=120,
-                config=_transport(Path(sockets.name)),
+                config=_transport(Path(folder.name)),
             )
         except papermill.PapermillExecutionError as error:
             cell = f"In [{error.exec_count}]:\n{error.source}\n\n{error.ename}: {error.evalue}"
@@ -154,6 +156,15 @@ def run_notebook(
     _tidy(partial)
     partial.replace(target)
     return time.perf_counter() - started
+
+
+def _own_kernel(folder: str) -> str:
+    """A Jupyter path on which `python3` is this interpreter, whatever else is installed on the machine."""
+    spec = Path(folder) / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
+    return os.pathsep.join([folder, *filter(None, [os.environ.get("JUPYTER_PATH")])])
 
 
 def _transport(folder: Path) -> Config:
