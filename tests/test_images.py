@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import shutil
 import tarfile
 import threading
 import zipfile
@@ -21,8 +22,9 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from ctsl_lib.data import archives as sources
-from ctsl_lib.data.archives import Arrays, download, find, read_class_folders, read_tiny_imagenet
+from ctsl_lib.data.archives import download, find, read_tiny_imagenet
 from ctsl_lib.data.cache import digest
+from ctsl_lib.data.class_folders import Arrays, read_class_folders
 from ctsl_lib.data.images import DIGESTS, cached
 from ctsl_lib.data.specs import DataSpec, ImageFolder, Images
 from ctsl_lib.environment import data_root
@@ -100,7 +102,7 @@ def test_splits_follow_the_seed_and_never_overlap(tmp_path: Path) -> None:
 def test_a_size_brings_images_together(tmp_path: Path) -> None:
     files = tree() | {"train/cat/odd.png": png(7, size=(20, 12))}
     path = write_zip(tmp_path / "own.zip", files)
-    with pytest.raises(DataError, match=r"train/cat/odd.png is 20x12, the images before it 8x8; give a size"):
+    with pytest.raises(DataError, match=r"train/cat/odd.png is 20x12 .*, the images before it 8x8; .*-p size=32"):
         ImageFolder(path=str(path)).load(0)
     assert ImageFolder(path=str(path), size=10).load(0).train.images.shape == (61, 3, 10, 10)
 
@@ -234,7 +236,7 @@ def test_tiny_imagenet_is_fetched_and_its_checksum_checked(
         find("tiny_imagenet")[1]()
 
 
-def test_cifar_is_fetched_unpacked_and_checked(
+def test_cifar_is_fetched_and_checked(
     tmp_path: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, web = server
@@ -264,13 +266,23 @@ def test_cifar_is_fetched_unpacked_and_checked(
     with pytest.raises(DataError, match=r"cifar100 is not in .*cifar-100-python.tar.gz"):
         find("cifar100")
     download("cifar100")
-    arrays = find("cifar100")[1]()
-    assert arrays.train_images.shape == (40, 3, 32, 32) and arrays.class_names == ("apple", "worm")
-    assert arrays.test_labels.tolist() == [0, 1, 0, 1, 0, 1]
+    packed = find("cifar100")[1]()
+    assert [path.name for path in data_root().iterdir()] == ["cifar-100-python.tar.gz"]  # nothing is unpacked
+    with tarfile.open(data_root() / "cifar-100-python.tar.gz") as archive:
+        archive.extractall(data_root(), filter="data")
+    for arrays in (packed, find("cifar100")[1]()):
+        assert arrays.train_images.shape == (40, 3, 32, 32) and arrays.class_names == ("apple", "worm")
+        assert np.array_equal(arrays.train_images.reshape(40, -1), pickle.loads(parts["train"])["data"])
+        assert arrays.test_labels.tolist() == [0, 1, 0, 1, 0, 1]
     with pytest.raises(DataError, match=r"cifar100 must have \(50000, 10000\) .* found \(40, 6\)"):
         Images(name="cifar100").load(0)
     (data_root() / "cifar-100-python" / "train").write_bytes(b"damaged")
-    with pytest.raises(DataError, match="damaged; remove it and fetch it again"):
+    with pytest.raises(DataError, match="cifar-100-python/train is damaged; remove it and fetch it again"):
+        find("cifar100")[1]()
+    shutil.rmtree(data_root() / "cifar-100-python")
+    with (data_root() / "cifar-100-python.tar.gz").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(DataError, match=r"cifar-100-python.tar.gz is damaged; remove it and fetch it again"):
         find("cifar100")[1]()
 
 
@@ -298,6 +310,21 @@ def test_fashion_mnist_is_fetched_and_checked(
     download("fashion_mnist")
     arrays = find("fashion_mnist")[1]()
     assert arrays.train_images.shape == (30, 1, 28, 28) and arrays.test_labels.tolist() == [0, 1, 2, 3]
+    raw = data_root() / "FashionMNIST" / "raw"
+    for packed in raw.glob("*.gz"):
+        packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+    (raw / resources[0][0]).write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz is damaged; remove it"):
+        find("fashion_mnist")[1]()
+    for packed in raw.glob("*.gz"):
+        packed.unlink()
+    assert np.array_equal(find("fashion_mnist")[1]().train_images, arrays.train_images)
+    (raw / "t10k-images-idx3-ubyte").write_bytes(b"cut")
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte is damaged; remove it"):
+        find("fashion_mnist")[1]()
+    (raw / "t10k-images-idx3-ubyte").unlink()
+    with pytest.raises(DataError, match=r"lacks t10k-images-idx3-ubyte.gz; fetch it with"):
+        find("fashion_mnist")[1]()
 
 
 def test_specs_of_data_are_told_apart_by_name() -> None:

@@ -113,7 +113,7 @@ def junk_only(folder: Path) -> None:
         (damage, r"bounding_box_train/0001_c1s1_000000_01\.jpg cannot be read as an image"),
         (
             resize_one,
-            r"0005_c2s1_000001_01\.jpg is 80 pixels high and 40 wide.* give a size",
+            r"0005_c2s1_000001_01\.jpg is 40x80 \(width x height\).* give a \(height, width\)",
         ),
         (junk_only, "query shows no person"),
     ],

@@ -1,35 +1,29 @@
-"""Where real images come from: official archives, and trees of class folders, read into arrays."""
+"""Published data sets in the data folder: official archives, read as they are, or trees of class folders.
 
-import stat
+Nothing is unpacked, so that the data folder may be read-only; every archive is checked against its published md5.
+"""
+
+import gzip
+import hashlib
+import pickle
+import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import torchvision
-from PIL import Image, UnidentifiedImageError
 from torchvision.datasets.utils import check_md5, download_url
 
+from ctsl_lib.data.class_folders import Arrays, read_class_folders
+from ctsl_lib.data.decoding import read_images
+from ctsl_lib.data.files import list_files
 from ctsl_lib.environment import data_root
 from ctsl_lib.errors import DataError
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-Files = Mapping[str, Callable[[], bytes]]
-"""Relative path with forward slashes -> function that reads the file."""
-
-
-class Arrays(NamedTuple):
-    """A data set as it was published: images (N, channels, H, W) uint8, labels (N,) int64."""
-
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    class_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,28 +61,45 @@ SOURCES = {
     ),
 }  # fmt: skip
 TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
-_TORCHVISION = {
+_OFFICIAL = {
     "cifar10": torchvision.datasets.CIFAR10,
     "cifar100": torchvision.datasets.CIFAR100,
     "fashion_mnist": torchvision.datasets.FashionMNIST,
 }
+"""Addresses, names and checksums of the published files, kept by torchvision."""
+_FASHION = "FashionMNIST/raw"
 
 
 def download(name: str, root: Path | None = None) -> None:
-    """Fetch a published data set into the data folder and check its checksum; nothing is done twice."""
+    """Fetch a published data set into the data folder and check its checksum; nothing is done twice.
+
+    Args:
+        name: a key of `SOURCES`. root: the data folder; by default what `data_root` says.
+
+    Raises: DataError where it cannot be fetched or written, or is not what was published.
+    """
     if name == "market1501":
         raise DataError(
             "market1501 is given out by its authors alone: `ctsl data market1501` says where to put it"
         )
     root = root if root is not None else data_root()
-    root.mkdir(parents=True, exist_ok=True)
     source = _known(name)
+    if name == "tiny_imagenet":
+        files = [(source.url, source.archive, TINY_IMAGENET_MD5)]
+    elif name == "fashion_mnist":
+        official = _OFFICIAL[name]
+        files = [(official.mirrors[0] + file, f"{_FASHION}/{file}", md5) for file, md5 in official.resources]
+    elif (root / _OFFICIAL[name].base_folder).exists():
+        return
+    else:
+        files = [(_OFFICIAL[name].url, source.archive, _OFFICIAL[name].tgz_md5)]
     try:
-        if name == "tiny_imagenet":
-            download_url(source.url, str(root), source.archive, TINY_IMAGENET_MD5)
-        else:
-            for train in (True, False):
-                _TORCHVISION[name](str(root), train=train, download=True)
+        for url, file, md5 in files:
+            place = root / file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            download_url(url, str(place.parent), place.name, md5)
+    except PermissionError as error:
+        raise DataError(f"{root} cannot be written to; let CTSL_DATA name a folder that can ({error})") from error
     except (RuntimeError, OSError) as error:
         raise DataError(f"{name} could not be fetched from {source.url}: {error}") from error
 
@@ -97,24 +108,28 @@ def find(name: str, root: Path | None = None) -> tuple[Path, Callable[[], Arrays
     """Where a published data set lies, and a function that reads it.
 
     Taken is what comes first: the official archive or folder, then `<folder>.zip` or `<folder>/` with class
-    folders. Raises DataError that says what to fetch, from where, and how.
+    folders.
+
+    Args:
+        name: a key of `SOURCES`. root: the data folder; by default what `data_root` says.
+
+    Raises: DataError that says what to fetch, from where, and how.
     """
     root = root if root is not None else data_root()
     source = _known(name)
+    readers: list[tuple[Path, Callable[[str, Path], Arrays]]] = []
     if name == "tiny_imagenet":
-        archive = root / source.archive
-        if archive.is_file():
-            return archive, lambda: read_tiny_imagenet(_with_md5(archive, TINY_IMAGENET_MD5))
-        if (root / source.folder / "val" / "val_annotations.txt").is_file():
-            return root / source.folder, lambda: read_tiny_imagenet(root / source.folder)
+        folder = root / source.folder
+        official = _read_tiny if (folder / "val" / "val_annotations.txt").is_file() else _read_tree
+        readers = [(root / source.archive, _read_tiny_zip), (folder, official)]
+    elif name == "fashion_mnist":
+        readers = [(root / _FASHION, _read_fashion_mnist)]
     else:
-        official = _TORCHVISION[name]
-        for path in (root / getattr(official, "base_folder", "FashionMNIST/raw"), root / source.archive):
-            if path.exists():
-                return path, lambda: _read_torchvision(name, root)
-    for tree in (root / f"{source.folder}.zip", root / source.folder):
-        if tree.exists():
-            return tree, partial(read_class_folders, tree)
+        readers = [(root / _OFFICIAL[name].base_folder, _read_cifar), (root / source.archive, _read_cifar)]
+    readers += [(root / f"{source.folder}.zip", _read_tree), (root / source.folder, _read_tree)]
+    for path, read in readers:
+        if path.exists():
+            return path, partial(read, name, path)
     raise DataError(
         f"{name} is not in {root}. Fetch it with `ctsl data {name} --download` ({source.megabytes} MB from "
         f"{source.url}), or put {source.archive}, or a tree or zip of class folders named {source.folder} "
@@ -144,136 +159,117 @@ def _known(name: str) -> Source:
     return SOURCES[name]
 
 
-def _with_md5(path: Path, md5: str) -> Path:
-    if not check_md5(str(path), md5):
-        raise DataError(f"{path} does not have the checksum {md5}: remove it and fetch it again")
-    return path
+def _read_tree(name: str, path: Path) -> Arrays:
+    """Class folders in place of the published files; grey ones where those are grey."""
+    channels, height, width = _known(name).shape
+    arrays = read_class_folders(path, advice=f"{name} has images of {width}x{height} only")
+    if channels == 1 and all((side == side[:, :1]).all() for side in (arrays.train_images, arrays.test_images)):
+        arrays = arrays._replace(
+            train_images=arrays.train_images[:, :1].copy(), test_images=arrays.test_images[:, :1].copy()
+        )
+    return arrays
 
 
-def _read_torchvision(name: str, root: Path) -> Arrays:
-    official = _TORCHVISION[name]
+def _checked(content: bytes, md5: str, place: Path) -> bytes:
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise DataError(f"{place} is damaged; remove it and fetch it again (its checksum is not {md5})")
+    return content
+
+
+def _read_cifar(name: str, path: Path) -> Arrays:
+    """The official archive, or the folder that it unpacks to."""
+    official = _OFFICIAL[name]
+    if path.is_dir():
+        members = {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
+    else:
+        with tarfile.open(fileobj=BytesIO(_checked(path.read_bytes(), official.tgz_md5, path))) as archive:
+            opened = ((member, archive.extractfile(member)) for member in archive)
+            members = {
+                PurePosixPath(member.name).name: file.read() for member, file in opened if file is not None
+            }
+
+    def load(file: str, md5: str) -> dict[str, Any]:
+        if file not in members:
+            raise DataError(f"{path} lacks {file}; remove it and fetch it again")
+        # A pickle can run anything when it is opened: only the published ones are.
+        found: dict[str, Any] = pickle.loads(_checked(members[file], md5, path / file), encoding="latin1")
+        return found
+
+    sides = []
+    for batches in (official.train_list, official.test_list):
+        parts = [load(file, md5) for file, md5 in batches]
+        labels = [label for part in parts for label in part["labels" if "labels" in part else "fine_labels"]]
+        sides += [
+            np.concatenate([part["data"] for part in parts]).reshape(-1, 3, 32, 32),
+            np.array(labels, dtype=np.int64),
+        ]
+    names = load(official.meta["filename"], official.meta["md5"])[official.meta["key"]]
+    return Arrays(sides[0], sides[1], sides[2], sides[3], tuple(names))
+
+
+def _read_fashion_mnist(name: str, path: Path) -> Arrays:
+    """The four official files, packed (then their checksums are checked) or unpacked."""
+    official = _OFFICIAL[name]
     parts = []
-    # With the archive there, download=True checks and unpacks it and fetches nothing.
-    unpack = name != "fashion_mnist" and not (root / official.base_folder).exists()
-    for train in (True, False):
+    for file, md5 in official.resources:  # images and labels for training, then for the test
+        packed, unpacked = path / file, path / file.removesuffix(".gz")
+        if not packed.is_file() and not unpacked.is_file():
+            raise DataError(f"{path} lacks {file}; fetch it with `ctsl data {name} --download`")
         try:
-            parts.append(official(str(root), train=train, download=unpack))
-        except (RuntimeError, OSError, EOFError) as error:
-            raise DataError(f"{name} in {root} is damaged; remove it and fetch it again ({error})") from error
-    images = [np.asarray(part.data).reshape(len(part), *np.asarray(part.data).shape[1:3], -1) for part in parts]
-    images = [np.ascontiguousarray(side.transpose(0, 3, 1, 2)) for side in images]
-    labels = [np.asarray(part.targets, dtype=np.int64) for part in parts]
-    return Arrays(images[0], labels[0], images[1], labels[1], tuple(parts[0].classes))
+            content = (
+                gzip.decompress(_checked(packed.read_bytes(), md5, packed))
+                if packed.is_file()
+                else unpacked.read_bytes()
+            )
+            shape = [int(size) for size in np.frombuffer(content, dtype=">i4", count=content[3], offset=4)]
+            values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+        except (OSError, EOFError, ValueError, IndexError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{unpacked} is damaged; remove it and fetch it again ({error})") from error
+        parts.append(values[:, None] if len(shape) == 3 else values.astype(np.int64))
+    return Arrays(parts[0], parts[1], parts[2], parts[3], tuple(official.classes))
 
 
-def read_class_folders(path: Path, size: int | None = None) -> Arrays:
-    """Read train/<class>/* and test/<class>/* from a folder or a zip of it; classes in the order of names.
+def _read_tiny_zip(name: str, path: Path) -> Arrays:
+    """The official zip, whose checksum is checked, or class folders in a zip of that name."""
+    if check_md5(str(path), TINY_IMAGENET_MD5):
+        return read_tiny_imagenet(path)
+    if zipfile.is_zipfile(path) and "val/val_annotations.txt" not in list_files(path).readers:
+        return _read_tree(name, path)
+    raise DataError(f"{path} does not have the checksum {TINY_IMAGENET_MD5}: remove it and fetch it again")
 
-    Args:
-        path: the folder, or the zip.
-        size: shorten each image's smaller side to this and crop its middle; by default all must be of one size.
-    """
-    files = list_files(path)
-    chosen: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
-    for name in sorted(files):
-        parts = PurePosixPath(name).parts
-        if len(parts) >= 3 and parts[0] in chosen and name.lower().endswith(IMAGE_SUFFIXES):
-            chosen[parts[0]].append((parts[1], name))
-    classes = {split: sorted({label for label, _ in members}) for split, members in chosen.items()}
-    if len(classes["train"]) < 2:
-        raise DataError(f"{path} must hold train/<class>/* with 2 or more classes, found {len(classes['train'])}")
-    for here, there in (("train", "test"), ("test", "train")):
-        missing = sorted(set(classes[here]) - set(classes[there]))
-        if missing:
-            raise DataError(f"{path}: {there} has no images for {len(missing)} classes of {here}: {missing[:5]}")
-    images = {split: _decode(path, files, [name for _, name in chosen[split]], size) for split in chosen}
-    if images["train"].shape[1:] != images["test"].shape[1:]:
-        raise DataError(f"{path}: images of train and test differ in size; give a size to bring them to")
-    index = {label: number for number, label in enumerate(classes["train"])}
-    labels = {s: np.array([index[label] for label, _ in chosen[s]], dtype=np.int64) for s in chosen}
-    return Arrays(images["train"], labels["train"], images["test"], labels["test"], tuple(classes["train"]))
+
+def _read_tiny(name: str, path: Path) -> Arrays:
+    return read_tiny_imagenet(path)
 
 
 def read_tiny_imagenet(path: Path) -> Arrays:
     """Read the official zip or its folder. Its test images have no labels: `val`, 10,000 images, is the test set.
 
     The validation images lie in one folder; val_annotations.txt names the class of each.
+
+    Args:
+        path: the zip or folder.
+
+    Returns: the images with three channels; classes by their WordNet numbers.
+    Raises: DataError where it is not laid out so, or holds a damaged image.
     """
     files = list_files(path)
-    train = sorted(name for name in files if name.startswith("train/") and name.endswith(".JPEG"))
+    train = sorted(name for name in files.readers if name.startswith("train/") and name.endswith(".JPEG"))
     wnids = sorted({PurePosixPath(name).parts[1] for name in train})
     index = {wnid: number for number, wnid in enumerate(wnids)}
-    if "val/val_annotations.txt" not in files:
+    if "val/val_annotations.txt" not in files.readers:
         raise DataError(f"{path} has no val/val_annotations.txt: is it the official tiny-imagenet-200.zip?")
-    rows = [line.split("\t") for line in files["val/val_annotations.txt"]().decode().splitlines() if line]
+    lines = files.read("val/val_annotations.txt").decode(errors="replace").splitlines()
+    rows = [line.split("\t") for line in lines if line]
     for row in rows:
-        if len(row) < 2 or row[1] not in index or f"val/images/{row[0]}" not in files:
+        if len(row) < 2 or row[1] not in index or f"val/images/{row[0]}" not in files.readers:
             raise DataError(f"{path}: val_annotations.txt names an unknown class or image: {row[:2]}")
-    test = [f"val/images/{row[0]}" for row in rows]
     return Arrays(
-        _decode(path, files, train, None),
+        read_images(files, train),
         np.array([index[PurePosixPath(name).parts[1]] for name in train], dtype=np.int64),
-        _decode(path, files, test, None),
+        read_images(files, [f"val/images/{row[0]}" for row in rows]),
         np.array([index[row[1]] for row in rows], dtype=np.int64),
         tuple(wnids),
     )
-
-
-def list_files(path: Path) -> Files:
-    """All files of a folder or a zip by their path in it, without a single folder that may enclose them all.
-
-    Nothing is ever unpacked; a zip whose members would leave its folder is refused all the same.
-    """
-    if path.is_dir():
-        every = sorted(file for file in path.rglob("*") if file.is_file())
-        found = {file.relative_to(path).as_posix(): file.read_bytes for file in every}
-    else:
-        found = _list_zip(path)
-    tops = {name.split("/", 1)[0] for name in found}
-    if len(tops) == 1 and not tops & {"train", "test", "val"}:
-        found = {name.split("/", 1)[1]: read for name, read in found.items() if "/" in name}
-    return found
-
-
-def _list_zip(path: Path) -> dict[str, Callable[[], bytes]]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path} is not a whole zip file ({error}); fetch it again") from error
-    found: dict[str, Callable[[], bytes]] = {}
-    for info in archive.infolist():
-        place = PurePosixPath(info.filename)
-        if place.is_absolute() or ".." in place.parts or "\\" in info.filename:
-            raise DataError(f"{path} holds {info.filename!r}, which leads out of its folder: not read")
-        if stat.S_ISLNK(info.external_attr >> 16):
-            raise DataError(f"{path} holds a link, {info.filename!r}: not read")
-        if not info.is_dir() and place.parts[0] != "__MACOSX":
-            found[info.filename] = lambda info=info: archive.read(info)  # type: ignore[misc]
-    return found
-
-
-def _decode(path: Path, files: Files, names: list[str], size: int | None) -> np.ndarray:
-    """The images with these names as one (N, 3, H, W) array."""
-    found: np.ndarray | None = None
-    for position, name in enumerate(names):
-        try:
-            with Image.open(BytesIO(files[name]())) as opened:
-                picture = opened.convert("RGB")
-        except (UnidentifiedImageError, zipfile.BadZipFile, OSError, SyntaxError) as error:
-            raise DataError(f"{path}: {name} cannot be read as an image ({error})") from error
-        if size is not None:
-            picture = torchvision.transforms.functional.resize(picture, size)
-            picture = torchvision.transforms.functional.center_crop(picture, [size, size])
-        pixels = np.asarray(picture).transpose(2, 0, 1)
-        if found is None:
-            found = np.empty((len(names), *pixels.shape), dtype=np.uint8)
-        if pixels.shape != found.shape[1:]:
-            (_, height, width), (_, first_height, first_width) = pixels.shape, found.shape[1:]
-            raise DataError(
-                f"{path}: {name} is {width}x{height}, the images before it {first_width}x{first_height}; "
-                "give a size to bring them to"
-            )
-        found[position] = pixels
-    if found is None:
-        raise DataError(f"{path} holds no images")
-    return found

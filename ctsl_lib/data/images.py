@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ctsl_lib.data import cache
-from ctsl_lib.data.archives import Arrays, check, find, read_class_folders
+from ctsl_lib.data.archives import check, find
 from ctsl_lib.data.cache import statistics
+from ctsl_lib.data.class_folders import Arrays, read_class_folders
 from ctsl_lib.data.specs import ImageFolder, Images
 from ctsl_lib.data.splits import add_label_noise, stratified
 from ctsl_lib.data.types import Dataset, Split

@@ -5,20 +5,19 @@ A file name says who was seen by which camera: `0002_c1s1_000451_03.jpg` is iden
 
 import re
 from collections import Counter
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from ctsl_lib.data.archives import Files, list_files
+from ctsl_lib.data.decoding import SUFFIXES, read_images, suffix
+from ctsl_lib.data.files import Files, left_out, list_files
 from ctsl_lib.data.types import DISTRACTOR
 from ctsl_lib.environment import data_root
 from ctsl_lib.errors import DataError
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
-NAME = re.compile(r"(-1|\d{4})_c([1-9])s\d_\d{6}_\d{2}\.jpg(\.jpg)?")
+NAME = re.compile(r"(-1|\d{4})_c([1-9])s\d_\d{6}_\d{2}(\.\w+)+")
 """Identity and camera; a few published files end in .jpg twice."""
 PLACES = ("Market-1501-v15.09.15", "Market-1501", "market1501")
 """Names under which it is looked for in the data folder, as they are or with .zip."""
@@ -75,8 +74,9 @@ def read_market(path: Path, size: tuple[int, int] | None = (256, 128)) -> Market
 
 def _read_part(path: Path, files: Files, part: str, size: tuple[int, int] | None) -> Pictures:
     folder = FOLDERS[part]
-    # Windows leaves Thumbs.db files beside the pictures.
-    names = sorted(name for name in files if name.split("/")[-2:-1] == [folder] and name.endswith(".jpg"))
+    there = sorted(name for name in files.readers if name.split("/")[-2:-1] == [folder])
+    names = [name for name in there if name.lower().endswith(SUFFIXES)]
+    left_out(path, Counter(suffix(name) for name in there if not name.lower().endswith(SUFFIXES)))
     if not names:
         raise DataError(f"{path} needs images {folder}/*.jpg, as Market-1501 is laid out; there are none")
     labels = [_parse(path, name) for name in names]
@@ -84,16 +84,7 @@ def _read_part(path: Path, files: Files, part: str, size: tuple[int, int] | None
     kept = [(name, label) for name, label in zip(names, labels, strict=True) if label[0] >= lowest]
     if not kept:
         raise DataError(f"{path}: {folder} shows no person; all its images are junk or distractors")
-    first = _decode(path, kept[0][0], files, size)
-    images = np.empty((len(kept), *first.shape), dtype=np.uint8)  # filled one by one: 3 GB are not held twice
-    for row, (name, _) in enumerate(kept):
-        image = _decode(path, name, files, size)
-        if image.shape != first.shape:
-            raise DataError(
-                f"{path}: {name} is {image.shape[1]} pixels high and {image.shape[2]} wide, others are "
-                f"{first.shape[1]} and {first.shape[2]}; give a size to bring all to one"
-            )
-        images[row] = image
+    images = read_images(files, [name for name, _ in kept], size, "give a (height, width) to bring them to")
     identities, cameras = np.array([label for _, label in kept], dtype=np.int64).T
     return Pictures(images, identities, cameras)
 
@@ -105,17 +96,6 @@ def _parse(path: Path, name: str) -> tuple[int, int]:
             f"{path}: {name} must be named like 0002_c1s1_000451_03.jpg (identity, camera, sequence, frame, box)"
         )
     return int(match[1]), int(match[2])
-
-
-def _decode(path: Path, name: str, files: Files, size: tuple[int, int] | None) -> np.ndarray:
-    try:
-        with Image.open(BytesIO(files[name]())) as image:
-            colour = image.convert("RGB")
-            if size is not None:
-                colour = colour.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-            return np.asarray(colour).transpose(2, 0, 1)
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{path}: {name} cannot be read as an image ({error})") from None
 
 
 def deviations(market: Market) -> list[str]:
