@@ -1,8 +1,14 @@
 """Pictures of every kind, decoded as a person sees them; what is left out is said; what is unsafe is refused."""
 
 import io
+import os
 import shutil
+import signal
+import socket
+import stat
 import struct
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -14,6 +20,7 @@ import numpy as np
 import pytest
 import torchvision
 from PIL import Image
+from pydantic import ValidationError
 
 from ctsl_lib.data import archives, files
 from ctsl_lib.data.class_folders import read_class_folders
@@ -287,6 +294,10 @@ def test_links_are_followed(tmp_path: Path) -> None:
     linked = read_class_folders(folder)
     assert linked.class_names == ("cat", "dog", "owl")
     assert np.array_equal(linked.train_images, whole.train_images)
+    data = ImageFolder(path=str(folder))
+    first = data.digest()
+    (elsewhere.with_name("train") / "00.png").write_bytes(picture(77))
+    assert data.digest() != first  # the cache sees through links
 
 
 @pytest.mark.parametrize(
@@ -383,6 +394,80 @@ def test_backslashes_that_lead_out_are_refused(tmp_path: Path, name: str) -> Non
         read_class_folders(path)
 
 
+# --- the cache ---------------------------------------------------------------------------------------------
+
+
+def load(folder: Path) -> str:
+    return ImageFolder(path=str(folder)).digest()
+
+
+@pytest.mark.parametrize("spoil", ["cut", "empty", "no facts", "cut facts", "no labels"])
+def test_a_damaged_entry_is_named_and_made_anew(tmp_path: Path, spoil: str) -> None:
+    folder = write(tmp_path / "mine")
+    first = load(folder)
+    (entry,) = (tmp_path / "cache").iterdir()
+    images, about = entry / "train_images.npy", entry / "about.json"
+    if spoil == "no facts":
+        about.unlink()
+    elif spoil == "no labels":
+        (entry / "train_labels.npy").unlink()
+    else:
+        target, size = {"cut": (images, 200), "empty": (images, 0), "cut facts": (about, 20)}[spoil]
+        target.write_bytes(target.read_bytes()[:size])
+    with pytest.warns(UserWarning, match=rf"{entry.name} in the cache is damaged and is made anew"):
+        assert load(folder) == first
+    assert list((tmp_path / "cache").iterdir()) == [entry]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load(folder) == first
+
+
+def test_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    here, cache = socket.gethostname(), tmp_path / "cache"
+    left, live, elsewhere, foreign = (
+        cache / name
+        for name in (
+            f".a~{here}~{dead.pid}~00",
+            f".a~{here}~{os.getpid()}~00",
+            f".a~not-{here}~{dead.pid}~00",
+            ".b",
+        )
+    )
+    for place in (left, live, elsewhere, foreign):
+        place.mkdir(parents=True)
+        (place / "train_images.npy").write_bytes(b"half")
+    load(folder)
+    assert not left.exists() and live.exists() and elsewhere.exists() and foreign.exists()
+
+
+def test_a_killed_build_is_cleared_by_the_next(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine")
+    code = (
+        "import os, signal, numpy; from ctsl_lib.data.specs import ImageFolder\n"
+        "numpy.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"ImageFolder(path={str(folder)!r}).digest()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    load(folder)
+    (entry,) = (tmp_path / "cache").iterdir()
+    assert not entry.name.startswith(".")
+
+
+def test_others_may_read_the_cache_as_far_as_the_umask_lets_them(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        load(write(tmp_path / "mine"))
+    finally:
+        os.umask(before)
+    (entry,) = (tmp_path / "cache").iterdir()
+    assert stat.S_IMODE(entry.stat().st_mode) == 0o750
+    assert {stat.S_IMODE(file.stat().st_mode) for file in entry.iterdir()} == {0o640}
+
+
 # --- advice that can be followed ---------------------------------------------------------------------------
 
 
@@ -427,3 +512,18 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(DataError, match=r"data cannot be written to; let CTSL_DATA name a folder that can"):
         archives.download("cifar10")
+
+
+# --- one folder, one data set ------------------------------------------------------------------------------
+
+
+def test_ways_to_write_a_path_are_one_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = tmp_path / "data" / "plain"
+    ways = ("plain", "plain/", "./plain", "other/../plain", str(inside), f"{inside}/", "~/data/plain")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert {ImageFolder(path=way).path for way in ways} == {"plain"}
+    outside = {ImageFolder(path=way).path for way in ("../far", "~/far/", str(tmp_path / "far"))}
+    assert outside == {str(tmp_path / "far")}
+    assert ImageFolder(path=str(tmp_path / "data")).path == str(tmp_path / "data")
+    with pytest.raises(ValidationError, match="path must name a folder or a zip"):
+        ImageFolder(path="")

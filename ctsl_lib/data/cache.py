@@ -2,19 +2,24 @@
 
 import hashlib
 import json
+import os
+import secrets
 import shutil
-import tempfile
+import socket
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ctsl_lib.data.files import walk
 from ctsl_lib.environment import cache_root
 from ctsl_lib.errors import DataError
 
-FORMAT = 2
-"""Incremented when an entry of the same source would hold something else. 2: every entry has a digest."""
+FORMAT = 3
+"""Incremented when an entry of the same source would hold something else. 2: every entry has a digest. 3: pictures
+are turned as their note says, grey of 16 bits is scaled, what is transparent shows white, links are followed."""
 
 
 class Entry(NamedTuple):
@@ -29,15 +34,24 @@ class Entry(NamedTuple):
 def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[str, Any]]]) -> Entry:
     """The entry `name`, built only if the cache does not hold it yet.
 
-    An entry appears whole or not at all: two processes may build it at once, and the first one wins. What it says
-    of itself includes the `digest` of its arrays, which `build` may give; see `digest`.
+    An entry appears whole or not at all: two processes may build it at once, and the first one wins. One that was
+    cut afterwards is named in a warning and built again. What dead processes left half built is removed.
+
+    Args:
+        name: of the entry; see `entry_name`.
+        build: gives the arrays by name, and what JSON can say of them. The latter is joined by the `digest` of
+            the arrays (see `digest`) unless it has one.
+
+    Returns: the entry, its arrays mapped into memory.
     """
     folder = cache_root() / name
-    if not folder.exists():
+    while (found := _load(folder)) is None:
         arrays, about = build()
-        about = {"digest": digest(arrays[part] for part in sorted(arrays))} | about
+        about = {"digest": digest(arrays[part] for part in sorted(arrays)), "arrays": sorted(arrays)} | about
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        _remove_remains(folder.parent)
+        temporary = _temporary(folder)
+        temporary.mkdir()
         try:
             for part, values in arrays.items():
                 np.save(temporary / f"{part}.npy", values)
@@ -48,9 +62,47 @@ def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[s
                 raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    # Copy-on-write: nobody writes, and PyTorch warns of arrays that cannot be written.
-    found = {path.stem: np.load(path, mmap_mode="c") for path in sorted(folder.glob("*.npy"))}
-    return Entry(found, json.loads((folder / "about.json").read_text(encoding="utf-8")))
+    return found
+
+
+def _load(folder: Path) -> Entry | None:
+    """The entry in this folder; None where there is none, or a damaged one, which is named and taken away."""
+    if not folder.exists():
+        return None
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        # Copy-on-write: nobody writes, and PyTorch warns of arrays that cannot be written.
+        arrays = {part: np.load(folder / f"{part}.npy", mmap_mode="c") for part in about["arrays"]}
+    except (FileNotFoundError, EOFError, ValueError, KeyError, TypeError) as error:
+        warnings.warn(f"{folder} in the cache is damaged and is made anew ({error})", stacklevel=3)
+        aside = _temporary(folder)
+        folder.rename(aside)  # in one step, as another process may look for it now
+        shutil.rmtree(aside, ignore_errors=True)
+        return None
+    return Entry(arrays, about)
+
+
+def _temporary(folder: Path) -> Path:
+    """A hidden place beside `folder` of which `_remove_remains` can tell whose it is."""
+    return folder.with_name(f".{folder.name}~{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}")
+
+
+def _remove_remains(root: Path) -> None:
+    """Remove what processes of this machine that are no more left half built."""
+    for place in root.glob(f".*~{socket.gethostname()}~*~*"):
+        pid = place.name.split("~")[-2]
+        if pid.isdecimal() and not _alive(int(pid)):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # alive, and another user's
+        pass
+    return True
 
 
 def digest(arrays: Iterable[np.ndarray]) -> str:
@@ -62,11 +114,18 @@ def digest(arrays: Iterable[np.ndarray]) -> str:
 
 
 def entry_name(path: Path, variant: object = None) -> str:
-    """A name for the decoded source at `path`; it changes when its files' paths, sizes or times do."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    if not files:
+    """A name for the decoded source at `path`; it changes when its files' paths, sizes or times do.
+
+    Args:
+        path: a folder, in which links are followed and clutter does not count (see `files.walk`), or a file.
+        variant: in what the entry differs from others of the same source, such as the size of its images.
+
+    Raises: DataError on an empty folder, and as `files.list_files` does.
+    """
+    seen = walk(path) if path.is_dir() else [("", path.stat())]
+    facts = [(name, status.st_size, status.st_mtime_ns) for name, status in seen if status is not None]
+    if not facts:
         raise DataError(f"{path} is empty")
-    facts = [(str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     content = repr((FORMAT, str(path.resolve()), facts, variant))
     return f"{path.name.split('.')[0]}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 

@@ -3,10 +3,14 @@
 Nothing here needs torch, so that a wrong setting is named at once.
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, field_validator
+
+from ctsl_lib.environment import data_root
 
 if TYPE_CHECKING:
     from ctsl_lib.data.types import Dataset
@@ -89,6 +93,20 @@ class ImageFolder(Images, frozen=True, extra="forbid"):
     """Folder or zip; a relative path is looked for in the data folder."""
     size: int | None = Field(default=None, ge=8)
     """Shorten each image's smaller side to this and crop its middle; None where all have one size."""
+
+    @field_validator("path")
+    @classmethod
+    def _one_spelling(cls, path: str) -> str:
+        """Relative to the data folder where it lies in it, else absolute: one folder is one data set."""
+        if not path.strip():
+            raise ValueError("path must name a folder or a zip of class folders; got nothing")
+        try:
+            home = Path(path).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"path begins with the home of a user who is not known: {path!r}") from error
+        root = Path(os.path.normpath(data_root().absolute()))
+        place = Path(os.path.normpath(root / home))
+        return place.relative_to(root).as_posix() if root in place.parents else str(place)
 
 
 class Reid(DataSettings, frozen=True, extra="forbid"):
