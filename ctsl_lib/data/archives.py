@@ -113,6 +113,7 @@ def find(name: str, root: Path | None = None) -> tuple[Path, Callable[[], Arrays
     Args:
         name: a key of `SOURCES`. root: the data folder; by default what `data_root` says.
 
+    Returns: the path, and the function, which raises a DataError where the images cannot be used.
     Raises: DataError that says what to fetch, from where, and how.
     """
     root = root if root is not None else data_root()
@@ -138,7 +139,14 @@ def find(name: str, root: Path | None = None) -> tuple[Path, Callable[[], Arrays
 
 
 def check(name: str, arrays: Arrays) -> Arrays:
-    """The arrays, if they have the counts, classes and shape that `name` is known for; else DataError."""
+    """Make sure of the counts, classes and shape that a published data set is known for.
+
+    Args:
+        name: a key of `SOURCES`. arrays: what was read.
+
+    Returns: the same arrays.
+    Raises: DataError that says what must be and what was found.
+    """
     source = _known(name)
     found = (
         (len(arrays.train_labels), len(arrays.test_labels)),

@@ -8,6 +8,7 @@ import shutil
 import socket
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,26 +44,34 @@ def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[s
             the arrays (see `digest`) unless it has one.
 
     Returns: the entry, its arrays mapped into memory.
+    Raises: DataError where it cannot be read again after it was written; and whatever `build` raises.
     """
     folder = cache_root() / name
-    while (found := _load(folder)) is None:
-        arrays, about = build()
-        about = {"digest": digest(arrays[part] for part in sorted(arrays)), "arrays": sorted(arrays)} | about
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_remains(folder.parent)
-        temporary = _temporary(folder)
-        temporary.mkdir()
-        try:
-            for part, values in arrays.items():
-                np.save(temporary / f"{part}.npy", values)
-            (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
-            temporary.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process has built it meanwhile
-                raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    found = _load(folder)
+    if found is None:
+        _write(folder, *build())
+        found = _load(folder)
+    if found is None:
+        raise DataError(f"{folder} cannot be read again after it was written; is the disk full or damaged?")
     return found
+
+
+def _write(folder: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> None:
+    about = {"digest": digest(arrays[part] for part in sorted(arrays)), "arrays": sorted(arrays)} | about
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_remains(folder.parent)
+    temporary = _temporary(folder)
+    temporary.mkdir()  # not by tempfile, which would lock others out whatever the umask says
+    try:
+        for part, values in arrays.items():
+            np.save(temporary / f"{part}.npy", values)
+        (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
+        temporary.rename(folder)
+    except OSError:
+        if not folder.exists():  # else another process has built it meanwhile
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _load(folder: Path) -> Entry | None:
@@ -76,7 +85,8 @@ def _load(folder: Path) -> Entry | None:
     except (FileNotFoundError, EOFError, ValueError, KeyError, TypeError) as error:
         warnings.warn(f"{folder} in the cache is damaged and is made anew ({error})", stacklevel=3)
         aside = _temporary(folder)
-        folder.rename(aside)  # in one step, as another process may look for it now
+        with suppress(FileNotFoundError):  # another process has taken it away meanwhile
+            folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
         return None
     return Entry(arrays, about)
@@ -106,7 +116,11 @@ def _alive(pid: int) -> bool:
 
 
 def digest(arrays: Iterable[np.ndarray]) -> str:
-    """A hash of the arrays' content, in their order."""
+    """A hash of the arrays' content, in their order: 32 hexadecimal digits.
+
+    Args:
+        arrays: of any shape and kind; neither of them is part of the hash.
+    """
     found = hashlib.sha256()
     for values in arrays:
         found.update(np.ascontiguousarray(values).data)
@@ -131,7 +145,13 @@ def entry_name(path: Path, variant: object = None) -> str:
 
 
 def statistics(images: np.ndarray) -> dict[str, list[float]]:
-    """`mean` and `std` of each channel, exactly, a block of images at a time."""
+    """`mean` and `std` of each channel, exactly, a block of images at a time.
+
+    Args:
+        images: (N, channels, H, W) uint8.
+
+    Returns: lists with a number for each channel, in units of 0 to 255.
+    """
     counts = np.zeros((images.shape[1], 256), dtype=np.int64)
     for start in range(0, len(images), 1024):
         for channel, row in enumerate(counts):

@@ -25,7 +25,14 @@ DIGESTS = {"cifar10": "ecaa97ed548ce24ccaea80fc0220b19a", "cifar100": "75ebce90e
 
 
 def load_splits(settings: Images, seed: int) -> Dataset:
-    """The data set; which images train and validate, and which labels are wrong, follows from `seed`."""
+    """The data set; which images train and validate, and which labels are wrong, follows from `seed`.
+
+    Args:
+        settings: a published set or class folders of one's own. seed: of the run.
+
+    Returns: images (N, channels, H, W) uint8; `mean` and `std` are of all training images, in units of 0 to 255.
+    Raises: DataError as `decoded` does, and where there are too few images.
+    """
     source = decoded(settings)
     arrays = source.arrays
     labels = torch.from_numpy(arrays.train_labels)
@@ -58,7 +65,14 @@ def load_splits(settings: Images, seed: int) -> Dataset:
 
 
 def decoded(settings: Images) -> "Cached":
-    """The decoded source that these settings name; raises DataError where it is not at hand or cannot be used."""
+    """The decoded source that these settings name.
+
+    Args:
+        settings: see `load_splits`.
+
+    Returns: its arrays, mapped into memory.
+    Raises: DataError where it is not at hand or cannot be used.
+    """
     if isinstance(settings, ImageFolder):
         path, size = data_root() / settings.path, settings.size
         if not path.exists():
@@ -90,6 +104,13 @@ def cached(
 
     Images are put in an order of their own (by class, then by content), so that an archive and a tree of class
     folders with the same images give the same data set, hence the same results.
+
+    Args:
+        path: of the source; the cache follows its files' paths, sizes and times.
+        read: called where the cache does not hold it. variant: such as the size that images are brought to.
+        expected: digest that the images must have, if it is known.
+
+    Raises: DataError where they have another, and what `read` raises.
     """
 
     def build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -107,7 +128,7 @@ def cached(
 
 
 def in_own_order(arrays: Arrays) -> Arrays:
-    """The same images sorted by class and then by content."""
+    """The same images sorted by class and then by content, training and test images each for themselves."""
 
     def order(images: np.ndarray, labels: np.ndarray) -> list[int]:
         content = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]

@@ -45,7 +45,13 @@ class Market(NamedTuple):
 
 
 def find_market(root: Path | None = None) -> Path:
-    """Where Market-1501 is in the data folder; raises a DataError that says how to come by it."""
+    """Where Market-1501 is in the data folder: the first of `PLACES`, as a folder or a zip.
+
+    Args:
+        root: the data folder; by default what `data_root` says.
+
+    Raises: DataError that says how to come by it.
+    """
     root = root if root is not None else data_root()
     for place in PLACES:
         for path in (root / place, root / f"{place}.zip"):
@@ -59,7 +65,7 @@ def find_market(root: Path | None = None) -> Path:
 
 
 def read_market(path: Path, size: tuple[int, int] | None = (256, 128)) -> Market:
-    """Read all three parts.
+    """Read all three parts. Files in their folders that are no pictures are counted in a warning and left out.
 
     Args:
         path: the folder or zip, the layout at its top or one folder below.
@@ -99,7 +105,13 @@ def _parse(path: Path, name: str) -> tuple[int, int]:
 
 
 def deviations(market: Market) -> list[str]:
-    """In what these images differ from the published data set, and what will not count; a sentence each."""
+    """In what these images differ from the published data set, and what will not count.
+
+    Args:
+        market: what was read.
+
+    Returns: a sentence each; none for the published set.
+    """
     found = {
         "training images": len(market.train.identities),
         "query images": len(market.query.identities),

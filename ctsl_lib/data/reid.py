@@ -26,6 +26,14 @@ def load_splits(
     """The data set; which persons train (all, or this many) and which validate follows from `seed`.
 
     The persons searched for in the test images are the same for every seed; none of them trains.
+
+    Args:
+        settings: how many persons validate, and by which distance a gallery is ranked.
+        entry: the decoded pictures; see `market_entry` and `synthetic_entry`.
+        seed: of the run. persons: to train on; None for all that validation leaves.
+
+    Returns: pictures (N, 3, H, W) uint8; labels number the trained persons.
+    Raises: DataError where there are too few persons.
     """
     parts = {
         part: Pictures(*(entry.arrays[f"{part}_{field}"] for field in Pictures._fields))
@@ -78,7 +86,14 @@ def _searches(
 
 
 def market_entry(settings: Market1501) -> Entry:
-    """The decoded pictures of Market-1501; raises DataError where they are not at hand or cannot be used."""
+    """The decoded pictures of Market-1501, or of another set in its layout.
+
+    Args:
+        settings: the place, and the height and width in pixels.
+
+    Returns: arrays `<part>_images`, `<part>_identities`, `<part>_cameras`; in `about` the deviations.
+    Raises: DataError where they are not at hand or cannot be used.
+    """
     path = find_market() if settings.path is None else data_root() / settings.path
     if not path.exists():
         raise DataError(f"path must be a folder or zip in Market-1501's layout; {path} does not exist")
@@ -95,7 +110,11 @@ def market_entry(settings: Market1501) -> Entry:
 
 
 def synthetic_entry(settings: SyntheticMarket) -> Entry:
-    """The drawn pictures of the synthetic set."""
+    """The drawn pictures of the synthetic set; arrays as of `market_entry`.
+
+    Args:
+        settings: how many figures are drawn, and how large.
+    """
     fields = ("identities", "cameras", "images_per_camera", "distractors")
     drawn = {name: getattr(settings, name) for name in fields} | {"size": (settings.height, settings.width)}
 
