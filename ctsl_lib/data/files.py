@@ -21,7 +21,7 @@ CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
 """Names, in small letters, that systems leave beside pictures."""
 _DAMAGE = (
     OSError, EOFError, ValueError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
-    RuntimeError,  # zipfile's for an encrypted member and, as NotImplementedError, an unknown compression
+    RuntimeError,  # zipfile's, as NotImplementedError, for an unknown compression
 )  # fmt: skip
 
 
@@ -158,6 +158,8 @@ def _read_file(path: Path, size: int) -> bytes:
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     _check_size(info.file_size)
+    if info.flag_bits & 1:
+        raise ValueError("it is encrypted: unpack the zip with its password")
     # No more than the stated size is unpacked, whatever the member really holds.
     with archive.open(info) as member:
         return member.read(info.file_size)
