@@ -71,7 +71,7 @@ def read_images(files: Files, names: Sequence[str], size: Size = None, advice: s
     """
     if not names:
         raise DataError(f"{files.path} holds no images")
-    found = np.empty((0, 3, 0, 0), dtype=np.uint8)
+    images = np.empty((0, 3, 0, 0), dtype=np.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `MOST_PIXELS` refuses more, and sooner
         for row, name in enumerate(names):
@@ -81,15 +81,15 @@ def read_images(files: Files, names: Sequence[str], size: Size = None, advice: s
             except DataError as error:
                 raise DataError(f"{files.path}: {name} cannot be read as an image ({error})") from error
             if row == 0:
-                found = np.empty((len(names), *pixels.shape), dtype=np.uint8)
-            (_, height, width), (_, first_height, first_width) = pixels.shape, found.shape[1:]
+                images = np.empty((len(names), *pixels.shape), dtype=np.uint8)
+            (_, height, width), (_, first_height, first_width) = pixels.shape, images.shape[1:]
             if (height, width) != (first_height, first_width):
                 raise DataError(
                     f"{files.path}: {name} is {width}x{height} (width x height), the images before it "
                     f"{first_width}x{first_height}; {advice or 'all must have one size'}"
                 )
-            found[row] = pixels
-    return found
+            images[row] = pixels
+    return images
 
 
 def _in_colour(picture: Image.Image) -> Image.Image:

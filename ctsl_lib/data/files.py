@@ -55,18 +55,18 @@ def list_files(path: Path) -> Files:
     """
     clutter: Counter[str] = Counter()
     if path.is_dir():
-        found: dict[str, Callable[[], bytes]] = {}
+        readers: dict[str, Callable[[], bytes]] = {}
         for name, status in walk(path):
             if status is None:
                 clutter[_clutter(PurePosixPath(name))[1]] += 1
             else:
-                found[name] = partial(_read_file, path / name, status.st_size)
+                readers[name] = partial(_read_file, path / name, status.st_size)
     else:
-        found = _list_zip(path, clutter)
-    tops = {name.split("/", 1)[0] for name in found}
+        readers = _list_zip(path, clutter)
+    tops = {name.split("/", 1)[0] for name in readers}
     if len(tops) == 1 and not tops & {"train", "test", "val"}:
-        found = {name.split("/", 1)[1]: read for name, read in found.items() if "/" in name}
-    return Files(path, found, clutter)
+        readers = {name.split("/", 1)[1]: read for name, read in readers.items() if "/" in name}
+    return Files(path, readers, clutter)
 
 
 def walk(folder: Path, top: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, os.stat_result | None]]:
@@ -131,7 +131,7 @@ def _list_zip(path: Path, clutter: Counter[str]) -> dict[str, Callable[[], bytes
         archive = zipfile.ZipFile(path)
     except _DAMAGE as error:
         raise DataError(f"{path} is not a whole zip file ({error}); fetch it again") from error
-    found: dict[str, Callable[[], bytes]] = {}
+    readers: dict[str, Callable[[], bytes]] = {}
     passed: dict[str, str] = {}
     for info in archive.infolist():
         # Zips made on Windows may have backslashes, and then a drive as well.
@@ -146,9 +146,9 @@ def _list_zip(path: Path, clutter: Counter[str]) -> dict[str, Callable[[], bytes
         if reason:
             passed[top] = reason
         elif not name.endswith("/") and place.parts:
-            found[place.as_posix()] = partial(_read_member, archive, info)
+            readers[place.as_posix()] = partial(_read_member, archive, info)
     clutter.update(passed.values())
-    return found
+    return readers
 
 
 def _read_file(path: Path, size: int) -> bytes:
