@@ -468,6 +468,20 @@ def test_others_may_read_the_cache_as_far_as_the_umask_lets_them(tmp_path: Path)
     assert {stat.S_IMODE(file.stat().st_mode) for file in entry.iterdir()} == {0o640}
 
 
+def test_a_cache_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path / "mine")
+    load(folder)
+    (entry,) = (tmp_path / "cache").iterdir()
+    (entry / "about.json").unlink()
+    (entry / "about.json").mkdir()
+    with pytest.raises(DataError, match=rf"{entry.name} in the cache cannot be read .*; CTSL_CACHE may name"):
+        load(folder)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("CTSL_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"the cache .*file cannot be written .*; CTSL_CACHE may name another"):
+        load(folder)
+
+
 # --- advice that can be followed ---------------------------------------------------------------------------
 
 

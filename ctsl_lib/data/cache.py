@@ -44,7 +44,7 @@ def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[s
             the arrays (see `digest`) unless it has one.
 
     Returns: the entry, its arrays mapped into memory.
-    Raises: DataError where it cannot be read again after it was written; and whatever `build` raises.
+    Raises: DataError where the cache cannot be written or read; and whatever `build` raises.
     """
     folder = cache_root() / name
     found = _load(folder)
@@ -58,18 +58,20 @@ def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[s
 
 def _write(folder: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> None:
     about = {"digest": digest(arrays[part] for part in sorted(arrays)), "arrays": sorted(arrays)} | about
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_remains(folder.parent)
     temporary = _temporary(folder)
-    temporary.mkdir()  # not by tempfile, which would lock others out whatever the umask says
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_remains(folder.parent)
+        temporary.mkdir()  # not by tempfile, which would lock others out whatever the umask says
         for part, values in arrays.items():
             np.save(temporary / f"{part}.npy", values)
         (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
         temporary.rename(folder)
-    except OSError:
+    except OSError as error:
         if not folder.exists():  # else another process has built it meanwhile
-            raise
+            raise DataError(
+                f"the cache {folder.parent} cannot be written ({error}); CTSL_CACHE may name another"
+            ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -89,6 +91,8 @@ def _load(folder: Path) -> Entry | None:
             folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
         return None
+    except OSError as error:
+        raise DataError(f"{folder} in the cache cannot be read ({error}); CTSL_CACHE may name another") from error
     return Entry(arrays, about)
 
 
