@@ -26,6 +26,10 @@ def response_loss(logits: Tensor, target_logits: Tensor, temperature: float = 1.
     The sum runs over classes, the mean over the batch alone: PyTorch's ``reduction="mean"`` would divide by
     the number of classes as well. There is no factor t^2.
 
+    >>> own, target = torch.tensor([[1.0, 1.0]]).log(), torch.tensor([[3.0, 1.0]]).log()
+    >>> response_loss(own, target)  # p = (1/2, 1/2) and q = (3/4, 1/4): 3/4 ln(3/2) + 1/4 ln(1/2)
+    tensor(0.1308)
+
     Args:
         logits: (B, C) own answers z.
         target_logits: (B, C) the target's answers z'. Detach them here if they must not learn.
@@ -82,6 +86,10 @@ def distance_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
     with psi_D of `relative_distances` and a Huber loss with delta 1. `distance_formula` is this formula in code;
     here `relation_kernel` computes the same number. Shifting, rotating or scaling either embedding changes nothing.
 
+    >>> line, equilateral = torch.tensor([[0.0], [1.0], [2.0]]), torch.eye(3)
+    >>> distance_loss(line, equilateral)  # psi_D 3/4, 3/4, 3/2 and 1, 1, 1: (1/16 + 1/16 + 1/4) / 2 / 3 = 1/16
+    tensor(0.0625)
+
     Args:
         embedding: (B, D) own embeddings f, B >= 2.
         target_embedding: (B, D') the target's embeddings; D' may differ from D. Detach them here if they
@@ -135,6 +143,10 @@ def angle_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
     `relation_kernel` computes the same number. Shifting, rotating or scaling either embedding changes nothing.
     Seen from v, an image that coincides with v has no direction: its cosines are 0 and pass no gradient.
 
+    >>> line, equilateral = torch.tensor([[0.0], [1.0], [2.0]]), torch.eye(3)
+    >>> angle_loss(line, equilateral)  # cosines 1, -1, 1 and 1/2 thrice: Huber (1/8 + (3/2 - 1/2) + 1/8) / 3 = 5/12
+    tensor(0.4167)
+
     Args:
         embedding: (B, D) own embeddings f, B >= 3.
         target_embedding: (B, D') the target's embeddings; D' may differ from D. Detach them here if they
@@ -177,6 +189,10 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tens
     A holds the images for which the batch has both another image of their class and one of another class; identity
     sampling (`Recipe.images_per_class`) makes such batches. The loss learns from labels and is not one of the
     paper's terms.
+
+    >>> line, labels = torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 1])
+    >>> triplet_loss(line, labels, margin=2)  # (2 + 1 - 3) + (2 + 1 - 2) + (2 + 4 - 2) + (2 + 4 - 6) = 5, over 4
+    tensor(1.2500)
 
     Args:
         embedding: (B, D) embeddings f.

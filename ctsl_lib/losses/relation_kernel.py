@@ -51,6 +51,9 @@ def relation_losses(
     directions and is computed once; the cosines of a peer are computed once for all its pairs. The result can be
     differentiated once: it has no second derivatives.
 
+    >>> relation_losses([torch.tensor([[0.0], [1.0], [2.0]]), torch.eye(3)]).distance  # see `losses.distance_loss`
+    tensor([0.0625, 0.0625])
+
     Args:
         embeddings: K >= 2 tensors (B, D_k) of the same B images; widths may differ.
         distance: whether to compute the distance losses (B >= 2).
