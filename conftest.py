@@ -10,6 +10,7 @@ import torch
 from ctsl_lib.data.specs import DATA_SETS
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.objective import BUILT_IN, REGISTERED
+from ctsl_lib.metrics.evaluation import METRICS
 from ctsl_lib.models.registry import HOME, NETWORKS
 
 os.environ["CTSL_PROGRESS"] = "0"
@@ -25,7 +26,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture(autouse=True)
 def examples_leave_nothing_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Take out again what the examples in docstrings register under a name."""
-    registries = (DATA_SETS, REGISTERED, NETWORKS)
+    registries = (DATA_SETS, REGISTERED, NETWORKS, METRICS)
     before = [set(registry) for registry in registries]
     yield
     if isinstance(request.node, pytest.DoctestItem):

@@ -47,6 +47,30 @@ def records_root() -> Path:
     return Path(os.environ.get("CTSL_RECORDS", ROOT / "data" / "records"))
 
 
+def load_plugins() -> None:
+    """Import a user's own networks, data sets, terms and metrics, so that every process knows them.
+
+    The environment variable CTSL_PLUGINS names them, separated by commas: modules that can be imported, or files
+    such as my_terms.py, which are looked for in the kit's folder unless their path is absolute. The command, worker
+    processes and `ctsl_lib.experiments.run` call this function; what is imported already is not imported again.
+
+    Raises: ValueError if a module or file does not exist, or if another module has the name of the file.
+    """
+    for name in filter(None, os.environ.get("CTSL_PLUGINS", "").split(",")):
+        path = (ROOT / name).resolve() if name.endswith(".py") else None
+        if path is not None and str(path.parent) not in sys.path:
+            sys.path.append(str(path.parent))
+        module_name = path.stem if path is not None else name
+        try:
+            module = import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name != module_name:
+                raise  # the plugin itself imports something that does not exist
+            raise ValueError(f"CTSL_PLUGINS names {name}, which does not exist") from None
+        if path is not None and module.__file__ != str(path):
+            raise ValueError(f"CTSL_PLUGINS names {name}, but {module_name} is another module: rename the file")
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """The end of an error message for a misspelt name: "; did you mean ...?", or nothing.
 

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from ctsl_lib.environment import cores, shows_progress
+from ctsl_lib.environment import cores, load_plugins, shows_progress
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
@@ -97,6 +97,7 @@ def _run_part(
 
 
 def _start_worker() -> None:
+    load_plugins()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

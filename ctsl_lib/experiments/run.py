@@ -2,6 +2,7 @@
 
 import torch
 
+from ctsl_lib.environment import load_plugins
 from ctsl_lib.experiments.provenance import current_commit, default_device, provenance
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
@@ -117,3 +118,6 @@ def initial_peers(spec: Spec, channels: int, num_classes: int, device: torch.dev
         for name, peer in zip(spec.peers, peers, strict=True):
             load_imagenet(name, peer)
     return [peer.to(device) for peer in peers]
+
+
+load_plugins()  # last, as a plugin may import this module

@@ -99,7 +99,10 @@ def weighted_terms(
     """
     unknown = [name for name in objective.active if name not in REGISTERED]
     if unknown:
-        raise ValueError(f"term must be one of {', '.join(REGISTERED)}; got {', '.join(unknown)}")
+        raise ValueError(
+            f"term must be one of {', '.join(REGISTERED)}; got {', '.join(unknown)}. A term of your own must be in a "
+            "module or file that CTSL_PLUGINS names, so that worker processes know it"
+        )
     if objective.learns_from_frozen and (frozen is None or len(frozen) != len(outputs)):
         got = "none" if frozen is None else len(frozen)
         raise ValueError(f"the self term needs frozen logits for {len(outputs)} peers, got {got}")

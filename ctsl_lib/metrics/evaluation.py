@@ -1,6 +1,6 @@
 """From trained peers to their answers, and from answers to metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,53 @@ from ctsl_lib.models.precision import Precision, autocast
 EVALUATION_BATCH = 1024
 EVALUATION_PIXELS = 2**21
 """A batch has at most this many pixels: 1024 images of up to 45x45, or 64 of 256x128."""
+
+
+Compute = Callable[[PeerOutput, Tensor], float]
+METRICS: dict[str, Compute] = {}
+"""Name -> function (answers of a peer, labels) -> percent, for every metric that a record has for each peer."""
+
+
+def metric(name: str) -> Callable[[Compute], Compute]:
+    """Add a metric to all records of classification: decorate a function (output, labels) -> percent.
+
+    `output` holds (N, C) logits and (N, D) embeddings of one peer for all test images, `labels` (N,) class indices.
+    Records that were made before stay valid; they do not have the metric.
+
+    >>> @metric("confidence")
+    ... def confidence(output, labels):
+    ...     return 100 * output.logits.softmax(dim=1).amax(dim=1).mean().item()
+    >>> list(METRICS)
+    ['top1', 'top5', 'ece', 'confidence']
+
+    Raises: ValueError if the name is taken.
+    """
+
+    def add(compute: Compute) -> Compute:
+        if name in (*METRICS, "agreement"):
+            raise ValueError(f"a metric named {name!r} is registered already")
+        METRICS[name] = compute
+        return compute
+
+    return add
+
+
+@metric("top1")
+def top1(output: PeerOutput, labels: Tensor) -> float:
+    """Top-1 accuracy."""
+    return top_k_accuracy(output.logits, labels)
+
+
+@metric("top5")
+def top5(output: PeerOutput, labels: Tensor) -> float:
+    """Top-5 accuracy; with fewer than five classes, 100."""
+    return top_k_accuracy(output.logits, labels, k=min(5, output.logits.shape[1]))
+
+
+@metric("ece")
+def ece(output: PeerOutput, labels: Tensor) -> float:
+    """Expected calibration error."""
+    return expected_calibration_error(output.logits, labels)
 
 
 @torch.no_grad()
@@ -76,19 +123,15 @@ def evaluate(
         split: the images to answer and their labels; for queries and a gallery see `evaluate_retrieval`.
         data, precision: see `predict`.
 
-    Returns: name -> values in percent: for `top1`, `top5` and `ece` one for each peer, for `agreement` a single one
-        (absent for a single peer).
+    Returns: name -> values in percent: one for each peer for the METRICS (`top1`, `top5`, `ece` and a user's own), a
+        single one for `agreement`, which a single peer does not have.
     """
     if isinstance(split, RetrievalSplit):
         return evaluate_retrieval(peers, split, data, precision)
-    logits = [predict(peer, split.images, data, precision).logits for peer in peers]
-    metrics = {
-        "top1": [top_k_accuracy(z, split.labels) for z in logits],
-        "top5": [top_k_accuracy(z, split.labels, k=min(5, data.num_classes)) for z in logits],
-        "ece": [expected_calibration_error(z, split.labels) for z in logits],
-    }
+    outputs = [predict(peer, split.images, data, precision) for peer in peers]
+    metrics = {name: [compute(z, split.labels) for z in outputs] for name, compute in METRICS.items()}
     if len(peers) > 1:
-        metrics["agreement"] = [agreement(logits)]
+        metrics["agreement"] = [agreement([z.logits for z in outputs])]
     return metrics
 
 
