@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,51 +15,17 @@ from ctsl_lib.environment import load_plugins
 from ctsl_lib.metrics.evaluation import METRICS, evaluate, metric
 from ctsl_lib.models.registry import build_peer
 
-PLUGIN = """
-from typing import Literal
-
-from torch import nn
-
-from ctsl_lib import data_set, metric, register, run, term
-from ctsl_lib.data.specs import DataSettings, Digits
-from ctsl_lib.models.peer import Peer
-
-
-@register("plugin_net")
-def plugin_net(channels, num_classes):
-    backbone = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
-    return Peer(backbone, width=16 * channels, num_classes=num_classes)
-
-
-@data_set
-class PluginDigits(DataSettings, frozen=True):
-    name: Literal["plugin_digits"] = "plugin_digits"
-    n: int = 64
-
-    def load(self, seed):
-        return Digits(n_train=self.n).load(seed)
-
-    def digest(self):
-        return Digits().digest()
-
-
-@term("certainty")
-def certainty(step, k):
-    return step.outputs[k].logits.softmax(dim=1).amax(dim=1).mean()
-
-
-@metric("confidence")
-def confidence(output, labels):
-    return 100 * output.logits.softmax(dim=1).amax(dim=1).mean().item()
-"""
+GUIDE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PLUGIN = "\n".join(re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)) + "\nfrom ctsl_lib import run\n"
+[PROFILE] = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
 SCRIPT = """
 import sys
 
 from ctsl_lib import Objective, Recipe, Spec, Store, grid, process_pool, run_grid
 
 if __name__ == "__main__":
-    base = Spec(data={"name": "plugin_digits"}, peers=("plugin_net", "plugin_net"), recipe=Recipe(epochs=1))
-    rows = {"mine": Objective(ce=1, certainty=0.1)}
+    base = Spec(data={"name": "ramps"}, peers=("wide_mlp", "wide_mlp"), recipe=Recipe(epochs=2))
+    rows = {"mine": Objective(ce=1, feature=0.5)}
     with process_pool(2) as pool:
         for record in run_grid(grid(base, rows, range(2)), Store(sys.argv[1]), executor=pool):
             print(record.model_dump_json())
@@ -81,10 +48,10 @@ def test_workers_know_plugins(tmp_path: Path) -> None:
     records = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [record["spec"]["seed"] for record in records] == [0, 1]
     for record in records:
-        assert list(record["history"]["terms"][0]) == ["ce", "certainty"]
-        assert all(10 <= value <= 100 for value in record["metrics"]["confidence"])
-        assert len(record["metrics"]["confidence"]) == len(record["metrics"]["top1"]) == 2
-        assert record["parameters"] == [170, 170] and record["spec"]["data"]["n"] == 64
+        assert list(record["history"]["terms"][0]) == ["ce", "feature"]
+        assert all(50 <= value <= 100 for value in record["metrics"]["confidence"])
+        assert min(record["metrics"]["top1"]) > 90 and len(record["metrics"]["confidence"]) == 2
+        assert record["parameters"] == [6702, 6702] and record["spec"]["data"]["name"] == "ramps"
 
 
 @pytest.mark.slow
@@ -92,9 +59,12 @@ def test_the_command_knows_plugins(tmp_path: Path) -> None:
     plugin = tmp_path / "my_plugin.py"
     plugin.write_text(PLUGIN, encoding="utf-8")
     command = "import sys; from ctsl_lib.cli.main import main; sys.argv[0] = 'ctsl'; main()"
-    options = ["run", "--method", "dml", "--peer", "plugin_net", "--peer", "plugin_net", "--set", "epochs=1"]
+    rows = [f"{name}={value}" for name, value in (line.split(": ", 1) for line in PROFILE.splitlines())]
+    given = [*rows, "pairs=[[wide_mlp, wide_mlp]]", "n_train=100", "n_validation=null", "epochs=1", "seeds=1"]
+    options = ["train", "ramps", *(word for value in given for word in ("-p", value)), "--processes", "1"]
     ended = start("-c", command, *options, folder=tmp_path, plugins=str(plugin))
-    assert ended.returncode == 0 and "confidence" in ended.stdout, ended.stderr
+    assert ended.returncode == 0, ended.stderr
+    assert len(list((tmp_path / "records" / "ramps").glob("*.json"))) == 3
     ended = start("-c", command, *options, folder=tmp_path, plugins="nowhere.py")
     assert ended.returncode == 1
     assert ended.stderr == "error: CTSL_PLUGINS names nowhere.py, which does not exist\n"
