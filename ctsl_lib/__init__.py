@@ -1,6 +1,6 @@
 """The runnable paper: collaborative teacher-student learning via multiple knowledge transfer (CTSL-MKT).
 
-The names below are what most users need; each is imported when it is first asked for. The rooms behind them:
+The names below are what most users need; each is imported when it is first used. The rooms that they come from:
 `models`, `data`, `losses`, `metrics`, `training`, `experiments`, `evidence`, `plots`, `cli`.
 """
 

@@ -84,7 +84,7 @@ class Store:
             return True
         warnings.warn(
             f"{path} was made from other images of {spec.data.name} (digest {made_from or 'not known'}) than "
-            f"those at hand (digest {now}); it is not used, and the run is made anew when it is asked for",
+            f"those at hand (digest {now}); it is not used, and the run is trained again when it is needed",
             stacklevel=3,
         )
         return False

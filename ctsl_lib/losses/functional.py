@@ -230,7 +230,7 @@ def _lengths(differences: Tensor) -> Tensor:
     peaks = differences.detach().abs().amax(dim=1)
     apart = peaks > 0
     peaks = torch.where(apart, peaks, 1)
-    squares = (differences / peaks[:, None]).square().sum(dim=1)  # at least 1: nothing overflows or vanishes
+    squares = (differences / peaks[:, None]).square().sum(dim=1)  # from 1 to D: neither infinite nor 0
     return torch.where(apart, peaks * torch.where(apart, squares, 1).sqrt(), 0)
 
 

@@ -131,8 +131,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     def _has_a_term(self) -> "Objective":
         if not self.active:
             raise ValueError(
-                f"at least one of {', '.join(BUILT_IN)} must be above 0: an objective without any term "
-                "has nothing to learn"
+                f"at least one of {', '.join(BUILT_IN)} must be above 0: without any term there is nothing to learn"
             )
         return self
 
@@ -202,7 +201,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         """Raise a ValueError if `count` is 1 and all terms compare peers: a single peer then has nothing to learn."""
         if count == 1 and all(_needs(name) == "peers" for name in self.active):
             raise ValueError(
-                "ce, self or triplet must be above 0 for a single peer, which has nobody to learn from otherwise"
+                "ce, self or triplet must be above 0 for a single peer, as it has no other peer to learn from"
             )
 
     def __call__(

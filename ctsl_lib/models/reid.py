@@ -61,7 +61,7 @@ def load_imagenet(name: str, peer: Peer) -> None:
     """
     if name not in IMAGENET:
         raise ValueError(
-            f"initial must be 'random' for {name}: ImageNet weights are there for {', '.join(IMAGENET)}"
+            f"initial must be 'random' for {name}: torchvision has ImageNet weights for {', '.join(IMAGENET)}"
         )
     url = IMAGENET[name]
     try:
@@ -71,7 +71,7 @@ def load_imagenet(name: str, peer: Peer) -> None:
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"ImageNet weights of {name} could not be fetched from {url} ({error}). Put that file into "
-            f"{torch.hub.get_dir()}/checkpoints, or start from scratch with initial='random'"
+            f"{torch.hub.get_dir()}/checkpoints, or start from random weights with initial='random'"
         ) from error
     own = peer.backbone.state_dict()
     peer.backbone.load_state_dict({key: value for key, value in state.items() if key in own})

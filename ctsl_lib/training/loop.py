@@ -119,10 +119,10 @@ def _check_settings(
     n = len(data.train)
     if not len(data.split(evaluate_on)):
         raise ValueError(
-            f"evaluate_on is {evaluate_on!r}, but {data.name} has no such images; raise n_validation"
+            f"evaluate_on is {evaluate_on!r}, but {data.name} has no such images; set n_validation above 0"
         )
     if not peers:
-        raise ValueError("peers must hold 1 or more networks, got none")
+        raise ValueError("peers must be 1 or more networks, got none")
     objective.check_peers(len(peers))
     if recipe.batch_size > n:
         raise ValueError(f"batch_size must be at most the {n} training images, got {recipe.batch_size}")
