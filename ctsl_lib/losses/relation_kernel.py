@@ -85,8 +85,6 @@ def unchecked_relation_losses(
 
     Args:
         embeddings, distance, angle, compiled: see `relation_losses`.
-
-    Returns: see `relation_losses`.
     """
     body = _compiled_chunk() if compiled else _angle_chunk
     with torch.autocast(embeddings[0].device.type, enabled=False):
@@ -151,9 +149,7 @@ class _RelationLosses(torch.autograd.Function):
         peers = [_Geometry.of(embedding) for embedding in embeddings]
         learners = [k for k in range(len(peers)) if ctx.needs_input_grad[3 + k]]
         zeros = peers[0].gram.new_zeros(len(peers))
-        values = [zeros, zeros]
-        of_distance: list[Tensor] = []
-        of_angle: list[Tensor] = []
+        values, of_distance, of_angle = [zeros, zeros], list[Tensor](), list[Tensor]()
         if distance:
             values[0], of_distance = _distance_terms(peers, learners)
         if angle:
@@ -234,8 +230,7 @@ def _angle_chunk(
     """The cosines at some vertices v: their losses, and what the gradient of each learner needs.
 
     Args:
-        grams: (B, B) for each peer.
-        offsets, inverses: (n, B) for each peer, with index [v, u].
+        grams, offsets, inverses: for each peer (B, B), (n, B) and (n, B), the last two with index [v, u].
         learners: the peers that need a gradient.
 
     Returns: (K,) sums of Huber losses; then three lists with a tensor for each learner. With the slope
