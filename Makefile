@@ -35,7 +35,7 @@ lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-unit: $(READY)  ## unit and property tests, one process a core
+unit: $(READY)  ## unit and property tests and the examples in docstrings, one process a core
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 notebooks-test: $(READY)  ## run all notebooks from scratch; a cell that fails, or prints other than marked, fails

@@ -1,6 +1,6 @@
 """The runnable paper: collaborative teacher-student learning via multiple knowledge transfer (CTSL-MKT).
 
-The names below are what most users need; each is imported when it is first asked for. The rooms behind them:
+The names below are what most users need; each is imported when it is first used. The rooms that they come from:
 `models`, `data`, `losses`, `metrics`, `training`, `experiments`, `evidence`, `plots`, `cli`.
 """
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ctsl_lib import data, losses, models, plots
+    from ctsl_lib.data.specs import data_set
     from ctsl_lib.experiments.grid import grid, process_pool, run_grid
     from ctsl_lib.experiments.plan import Plan, plan_from
     from ctsl_lib.experiments.run import run
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ctsl_lib.experiments.store import Store
     from ctsl_lib.losses.methods import ABLATIONS, METHODS
     from ctsl_lib.losses.objective import Objective, term
+    from ctsl_lib.metrics.evaluation import metric
     from ctsl_lib.models.registry import build_peer, register
     from ctsl_lib.training.recipe import Recipe
 
@@ -27,6 +29,7 @@ ROOT = _CHECKOUT if (_CHECKOUT / "notebooks").is_dir() else Path.cwd()
 """The kit's folder, wherever a kernel was started; the current folder where the library was installed without it."""
 
 _HOMES = {
+    "data.specs": ("data_set",),
     "experiments.grid": ("grid", "process_pool", "run_grid"),
     "experiments.plan": ("Plan", "plan_from"),
     "experiments.run": ("run",),
@@ -34,13 +37,15 @@ _HOMES = {
     "experiments.store": ("Store",),
     "losses.methods": ("ABLATIONS", "METHODS"),
     "losses.objective": ("Objective", "term"),
+    "metrics.evaluation": ("metric",),
     "models.registry": ("build_peer", "register"),
     "training.recipe": ("Recipe",),
 }
 _ROOMS = ("data", "losses", "models", "plots")
 __all__ = [
     "ABLATIONS", "METHODS", "ROOT", "Objective", "Plan", "Recipe", "Record", "Spec", "Store", "build_peer", "data",
-    "grid", "losses", "models", "plan_from", "plots", "process_pool", "register", "run", "run_grid", "term",
+    "data_set", "grid", "losses", "metric", "models", "plan_from", "plots", "process_pool", "register", "run",
+    "run_grid", "term",
 ]  # fmt: skip
 
 

@@ -1,8 +1,8 @@
-"""The errors that a user can mend: each is reported in one line."""
+"""The errors that a user can put right; the command reports each in one line."""
 
 
 class DataError(ValueError):
-    """Data that is missing, damaged or not laid out as it must be."""
+    """Data is missing, damaged, or not laid out as it must be."""
 
 
 class NotebookError(RuntimeError):
@@ -10,8 +10,8 @@ class NotebookError(RuntimeError):
 
 
 class NonFiniteLossError(RuntimeError):
-    """Training has left the numbers: a term became NaN or infinite."""
+    """A term of the loss became NaN or infinite, so training cannot go on."""
 
 
 class StateError(ValueError):
-    """A file of states cannot be used."""
+    """A file with the state of a run, or with trained weights, cannot be used."""

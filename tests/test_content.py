@@ -59,7 +59,7 @@ def test_replaced_images_are_trained_on_anew(tmp_path: Path, store: Store, packe
     assert run(spec, store) == first
     put(random_labels=True)
     with pytest.warns(
-        UserWarning, match=r"was made from other images of folder .* the run is made anew"
+        UserWarning, match=r"was made from other images of folder .* the run is trained again"
     ) as named:
         second = run(spec, store)
     assert {Path(str(warning.message).split()[0]).suffix for warning in named} >= {".json"}

@@ -155,7 +155,7 @@ def test_without_a_network_the_way_out_is_named(
         initial_peers(spec, 3, 20, "cpu")
     with pytest.raises(
         ValueError,
-        match=r"initial must be 'random' for tiny_reid: ImageNet weights are there for reid_resnet18, ",
+        match=r"initial must be 'random' for tiny_reid: torchvision has ImageNet weights for reid_resnet18, ",
     ):
         initial_peers(spec.model_copy(update={"peers": ("tiny_reid",)}), 3, 20, "cpu")
 

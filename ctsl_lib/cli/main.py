@@ -15,7 +15,7 @@ from ctsl_lib import ROOT, __version__
 from ctsl_lib.cli import tables
 from ctsl_lib.cli.tables import Parameter, Processes, Profile
 from ctsl_lib.data.specs import Digits
-from ctsl_lib.environment import cores, keep_memory, suggestion
+from ctsl_lib.environment import cores, keep_memory, load_plugins, suggestion
 from ctsl_lib.errors import NonFiniteLossError, NotebookError
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
@@ -225,6 +225,7 @@ def _with_fields(values: dict[str, Any], *models: BaseModel) -> list[Any]:
 def main() -> None:
     """Entry point: an error that a user can mend is one line, and the exit status is not zero."""
     try:
+        load_plugins()
         app()
     except SystemExit as ended:
         if ended.code == 130:  # Ctrl-C

@@ -18,7 +18,7 @@ from traitlets.config import Config
 
 from ctsl_lib import ROOT
 from ctsl_lib.data.specs import Digits, Images, Market1501
-from ctsl_lib.environment import show
+from ctsl_lib.environment import shows_progress
 from ctsl_lib.errors import NotebookError
 from ctsl_lib.experiments.profiles import PROFILES, load_profile
 from ctsl_lib.experiments.spec import Spec
@@ -132,7 +132,7 @@ def run_notebook(
     partial = target.with_name(f".{target.stem}.part.ipynb")
     started = time.perf_counter()
     checked = check_parameters(source, parameters)
-    bar = {"desc": source.stem, "leave": False} if show(None) else False
+    bar = {"desc": source.stem, "leave": False} if shows_progress(None) else False
     folder = tempfile.TemporaryDirectory(prefix="ctsl-")
     with folder, _environment(CTSL_PROGRESS="0", PYTHONWARNINGS="default", JUPYTER_PATH=_own_kernel(folder.name)):
         try:

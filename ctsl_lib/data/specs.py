@@ -185,7 +185,16 @@ DATA_SETS: dict[str, type[DataSettings]] = {}
 def data_set(settings: type[DataSettings]) -> type[DataSettings]:
     """Let specs name a data set: decorate a class of settings that has a `name`, `load` and `digest`.
 
-    Raises: ValueError where a name is taken or missing.
+    >>> @data_set
+    ... class Stripes(DataSettings, frozen=True):
+    ...     name: Literal["stripes"] = "stripes"
+    ...     width: int = 2
+    ...     def load(self, seed): ...  # returns a ctsl_lib.data.types.Dataset
+    ...     def digest(self): ...  # returns a hash of all images and labels
+    >>> DATA_SETS["stripes"](width=3)
+    Stripes(name='stripes', width=3)
+
+    Raises: ValueError if a name is taken or missing.
     """
     field = settings.model_fields.get("name")
     names = get_args(field.annotation) if field is not None else ()

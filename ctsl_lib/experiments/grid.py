@@ -1,4 +1,4 @@
-"""Many runs: the specs of a grid, side by side in processes of their own."""
+"""Many runs: the specs of a grid, and processes that run them side by side."""
 
 import multiprocessing
 import signal
@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from ctsl_lib.environment import cores, show
+from ctsl_lib.environment import cores, load_plugins, shows_progress
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
@@ -18,7 +18,15 @@ from ctsl_lib.losses.objective import Objective
 
 
 def grid(base: Spec, objectives: Mapping[str, Objective], seeds: Iterable[int]) -> list[Spec]:
-    """The spec of every objective with every seed, otherwise like `base`."""
+    """A spec for every objective and every seed.
+
+    Args:
+        base: all else that the specs have in common.
+        objectives: name -> weights; the names are for the reader only.
+        seeds: the seeds.
+
+    Returns: the specs, all objectives of the first seed first.
+    """
     rows = list(objectives.values())
     return [base.model_copy(update={"objective": row, "seed": seed}) for seed in seeds for row in rows]
 
@@ -33,11 +41,20 @@ def run_grid(
     threads: int = 1,
     progress: bool | None = None,
 ) -> list[Record]:
-    """Run many specs, one after the other or on an executor; those with a record take no time.
+    """Run many specs, one after the other or on an executor; those that have a record already take no time.
 
-    Whatever has finished stays finished: after an error or Ctrl-C the same call goes on where it stopped.
-    Stage 1 is trained again where its weights are gone, but only for runs that still lack a record.
+    Each record is saved as soon as its run has finished, so after an error or Ctrl-C the same call continues where
+    it stopped. Stage 1 runs first, for those runs that need it and have no record yet.
+
+    Args:
+        specs: what to run; a spec that occurs twice is run once.
+        store: where records are kept; by default see `Store`.
+        executor: runs the specs, such as a `process_pool`; None runs them one after the other in this process.
+        keep_weights, device, threads: see `run`.
+        progress: whether to draw a progress bar; by default unless the environment variable CTSL_PROGRESS is 0.
+
     Returns: the records in the order of `specs`.
+    Raises: RuntimeError if records are deleted meanwhile; the errors of `run`.
     """
     store = store if store is not None else Store()
     for data in {spec.data for spec in specs}:
@@ -45,8 +62,8 @@ def run_grid(
     main = [spec for spec in dict.fromkeys(specs) if store.load(spec, weights=keep_weights) is None]
     first = list(dict.fromkeys(spec.stage1() for spec in main if spec.objective.needs_frozen))
     first = [spec for spec in first if spec not in main]
-    with tqdm(total=len(first) + len(main), desc="runs", unit="run", disable=not show(progress)) as bar:
-        # Stage 1 before all else: two runs that share its networks must not both train them.
+    with tqdm(total=len(first) + len(main), desc="runs", unit="run", disable=not shows_progress(progress)) as bar:
+        # Stage 1 comes first, because several runs may need the same networks and must not all train them.
         for part, keep in ((first, True), (main, keep_weights)):
             work = partial(run, store=store, keep_weights=keep, device=device, threads=threads, progress=False)
             for _ in _run_part(part, work, executor):
@@ -69,7 +86,7 @@ def _run_part(
         for future in as_completed(futures):
             yield future.result()
     except KeyboardInterrupt:
-        # Workers ignore Ctrl-C; end them here and let each future hear of it, so that nothing is left behind.
+        # Workers ignore Ctrl-C. End them here, and wait until each future knows, so that no process stays behind.
         for worker in multiprocessing.active_children():
             worker.terminate()
         wait(futures)
@@ -80,16 +97,17 @@ def _run_part(
 
 
 def _start_worker() -> None:
+    load_plugins()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
 def process_pool(processes: int | None = None) -> Iterator[Executor | None]:
-    """Worker processes. None for a single process.
+    """Worker processes for `run_grid`; for a single process None, as no worker is needed.
 
-    Args:
-        processes: how many; by default one for each core, and a single one where CUDA does the work. Networks as
-            small as the built-in ones spend their time between operations, so one thread each is best for them.
+    `processes` is their number; by default one for each core, or a single one if CUDA is available. Networks as
+    small as the built-in ones are fastest with one thread each, so many processes with one thread beat one process
+    with many.
     """
     if processes is None:
         processes = 1 if torch.cuda.is_available() else cores()

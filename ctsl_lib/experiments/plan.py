@@ -1,4 +1,4 @@
-"""A plan names all runs behind a table (pairs of networks, methods, seeds, one recipe) and what they would cost."""
+"""A plan names all runs behind a table: pairs of networks, methods, seeds, one recipe. It can estimate their cost."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
@@ -17,31 +17,31 @@ from ctsl_lib.models.registry import check_network
 from ctsl_lib.training.recipe import Recipe
 
 LONGER = "independent_2x"
-"""Independent training for twice the epochs: as many as self-learning takes, its first stage included."""
+"""Independent training for twice the epochs, which is as many as self-learning takes with its first stage."""
 WARM = "ctsl_mkt_warm"
-"""The full method with peers that start from the first stage's weights; the paper leaves open whether they do."""
+"""The full method with peers that start from the weights of the first stage; the paper leaves open whether they do."""
 
 Pair = tuple[str, ...]
 NetworkName = Annotated[str, AfterValidator(check_network)]
 
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
-    """The runs of a table. `plan_from` makes one of a profile's flat names."""
+    """The runs of a table. `plan_from` makes one from the settings of a profile."""
 
     dataset: str
     """A data set by name, or the path of a folder or zip of class folders, as the user wrote it."""
     data: DataSpec
     pairs: tuple[tuple[NetworkName, ...], ...] = Field(min_length=1)
-    """Networks that learn together, by name."""
+    """The groups of networks that learn together, each network by name."""
     methods: tuple[str, ...] = ("independent", "dml", "rkd", "tfkd", "ctsl_mkt")
-    """Methods, ablation rows such as "MLI+MLR", `LONGER`, `WARM`, the baselines "kd" and "label_smoothing", or
-    names of `rows`."""
+    """What to compare: methods, ablation rows such as "MLI+MLR", `LONGER`, `WARM`, the baselines "kd" and
+    "label_smoothing", or names of `rows`."""
     seeds: int = Field(default=3, ge=1)
-    """Number of seeds: 0, 1, ..."""
+    """The number of seeds: 0, 1, ..."""
     objective: Objective
-    """The full method; the others are parts of it."""
+    """The full method; the other methods leave out some of its terms."""
     rows: dict[str, Objective] = {}
-    """Methods of a user's own: name -> weights of the terms."""
+    """A user's own methods: name -> weights of the terms."""
     teacher: NetworkName = "resnet18"
     """The fixed teacher of the baseline "kd"."""
     initial: Literal["random", "imagenet"] = "random"
@@ -69,7 +69,12 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         return {name: known[name] for name in self.methods}
 
     def base(self, pair: Pair, method: str = "independent") -> Spec:
-        """What the runs of this pair share; the objective and the seed are still the defaults."""
+        """What all runs of a pair have in common; objective and seed are still the defaults.
+
+        Args:
+            pair: the networks.
+            method: `LONGER` trains for twice the epochs; no other method makes a difference.
+        """
         epochs = self.recipe.epochs * (2 if method == LONGER else 1)
         recipe = self.recipe.model_copy(update={"epochs": epochs})
         return Spec(data=self.data, peers=pair, recipe=recipe, initial=self.initial)
@@ -86,17 +91,21 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         }
 
     def runs(self) -> list[tuple[str, Spec]]:
-        """(method or "stage 1", spec) of all runs, what is frozen first."""
+        """All runs as (method, spec), those of stage 1, as ("stage 1", spec), first."""
         every = [(method, spec) for (_, method), specs in self.specs().items() for spec in specs]
         first = dict.fromkeys(spec.stage1() for _, spec in every if spec.objective.needs_frozen)
         return [("stage 1", spec) for spec in first] + every
 
     def train(self, store: Store | None = None, *, processes: int | None = None, threads: int = 1) -> None:
-        """Run what has no record yet, pair by pair and seed by seed; cut short, it leaves whole comparisons.
+        """Run what has no record yet, pair by pair and seed by seed.
+
+        All methods of one seed come before the next seed, so that a training that is stopped early leaves complete
+        comparisons.
 
         Args:
-            store: where records live.
-            processes: runs side by side, by default one a core. threads: CPU threads of each.
+            store: where records are kept; by default see `Store`.
+            processes: how many runs go on side by side; see `process_pool`.
+            threads: CPU threads of each run.
         """
         from ctsl_lib.experiments.grid import process_pool, run_grid
 
@@ -107,17 +116,17 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
                 run_grid(sorted(runs, key=lambda spec: spec.seed), store, executor=executor, threads=threads)
 
     def records(self, store: Store | None = None) -> dict[tuple[Pair, str], list[Record]]:
-        """(pair, method) -> the records that are there."""
+        """(pair, method) -> the records that exist in the store."""
         store = store if store is not None else Store()
         loaded = {place: [store.load(spec) for spec in runs] for place, runs in self.specs().items()}
         return {place: [record for record in runs if record is not None] for place, runs in loaded.items()}
 
 
 OWN = ("pairs", "methods", "seeds", "weights", "rows", "teacher", "initial")
-"""Names of a profile that belong to the plan itself; all others belong to the data, the recipe or the objective."""
+"""Settings of a profile that belong to the plan itself; all others belong to the data, the recipe or the objective."""
 SWITCHES = tuple(n for n in Objective.model_fields if n not in (*BUILT_IN, "extra", "temperature", "teacher"))
 NOTEBOOKS_ONLY = ("run_missing", "dataset")
-"""What profiles say to notebooks beside it."""
+"""Settings of a profile that only notebooks use."""
 
 
 def _data_names() -> set[str]:
@@ -126,19 +135,19 @@ def _data_names() -> set[str]:
 
 
 def plan_names() -> list[str]:
-    """All names that a profile or a person may set."""
+    """The names of all settings that a profile or a person may give."""
     return sorted({*OWN, *SWITCHES, *Recipe.model_fields, *_data_names()})
 
 
 def plan_from(values: Mapping[str, Any], dataset: str, *, others: Literal["refuse", "ignore"] = "refuse") -> Plan:
-    """The plan that flat names (epochs, n_train, pairs, weights, ...) describe for a data set.
+    """The plan that a flat list of settings (epochs, n_train, pairs, weights, ...) describes for a data set.
 
     Args:
-        values: name -> value, as in a profile or among a notebook's variables. See `plan_names`.
-        dataset: a name, or the path of class folders.
-        others: what to do with names that mean nothing to a plan; notebooks have such variables.
+        values: setting -> value, as in a profile or among the variables of a notebook; see `plan_names`.
+        dataset: the name of a data set, or the path of a folder or zip of class folders.
+        others: whether to refuse or ignore names that are no settings of a plan; notebooks have such variables.
 
-    Raises: ValueError that names what is unknown, or out of range.
+    Returns: the plan. Raises: ValueError that names an unknown setting or a value out of range.
     """
     known = plan_names()
     for name in values:
@@ -164,12 +173,12 @@ def plan_from(values: Mapping[str, Any], dataset: str, *, others: Literal["refus
 
 
 class Cost(NamedTuple):
-    """Of some runs, one after the other in one process."""
+    """An estimate of how long some runs take, one after the other in one process."""
 
     seconds: float
-    """Of those that are like a run that was timed."""
+    """The time of the runs that can be estimated."""
     unknown: int
-    """Runs that no record is like."""
+    """The number of runs that cannot be estimated, because no similar run has a record."""
 
     def __str__(self) -> str:
         hours = self.seconds / 3600
@@ -180,10 +189,15 @@ class Cost(NamedTuple):
 
 
 def cost(specs: Iterable[Spec], records: Sequence[Record], device: str) -> Cost:
-    """What these runs would cost on this kind of device, estimated from records of similar ones. Rough.
+    """A rough estimate of how long some runs take on one kind of device, from the records of similar runs.
 
-    Similar are runs of the same networks on the same data in the same batches, precision and order of updates,
-    both compiled or not, with or without frozen copies; their median time is scaled to the epochs.
+    Two runs are similar if they have the same networks, data, batch size, precision and order of updates, and if both
+    or neither are compiled and use frozen copies. The median time of an epoch is multiplied by the number of epochs.
+
+    Args:
+        specs: the runs.
+        records: what to estimate from.
+        device: its name, as in `Provenance.device`.
     """
     seconds, unknown = 0.0, 0
     for spec in specs:

@@ -1,4 +1,4 @@
-"""Profiles: files of notebook parameters, and values that a person types."""
+"""Profiles: settings of a plan from files, and settings that a person types."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ PROFILES = ROOT / "notebooks" / "profiles"
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """["epochs=3", "seeds=[0, 1]"] -> values as YAML reads them, numbers like 1e-3 included."""
+    """The values of assignments such as "epochs=3" or "seeds=[0, 1]", read as YAML; 1e-3 is a number here too."""
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -24,7 +24,7 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def _number_or(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text; a person means a number."""
+    """The value with texts such as 1e-3, which YAML 1.1 does not take for a number, as numbers."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -36,9 +36,17 @@ def _number_or(value: Any) -> Any:
 
 
 def load_profile(name: str, folder: Path = PROFILES, *, dataset: str = "") -> dict[str, Any]:
-    """Parameters of a profile, from notebooks/profiles/NAME.yaml; for person re-identification NAME_reid.yaml."""
-    paths = {found.stem: found for found in sorted(folder.glob("*.yaml"))}
-    names = [found for found in paths if not found.endswith("_reid")]
+    """The settings of a profile.
+
+    Args:
+        name: of the profile: its file is NAME.yaml.
+        folder: where the profiles are.
+        dataset: for a data set of person re-identification NAME_reid.yaml is read instead, if it exists.
+
+    Returns: setting -> value. Raises: ValueError if there is no such profile.
+    """
+    paths = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    names = [stem for stem in paths if not stem.endswith("_reid")]
     if name not in names:
         raise ValueError(f"profile must be one of {', '.join(names)}; got {name!r}")
     path = paths.get(f"{name}_reid", paths[name]) if dataset in retrieval_sets() else paths[name]

@@ -1,4 +1,4 @@
-"""Where and with what a record is made."""
+"""Where a record was made, and with what: device, versions, commit."""
 
 import platform
 import subprocess
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 
 
 class Provenance(BaseModel, frozen=True):
-    """Where and with what a record was made."""
+    """Where a record was made, and with what."""
 
     device: str
     cpu: str = ""
-    """Model and vector instructions, on which the last digits of sums depend; empty in older records."""
+    """Model and vector instructions, which the last digits of sums depend on; empty in older records."""
     commit: str
     versions: dict[str, str]
     threads: int
     allocator: str = "default"
-    """How memory is kept; see `machine.keep_memory`. It changes times, not numbers."""
+    """Whether freed memory is kept; see `environment.keep_memory`. It changes times, not results."""
     finished: str
-    """UTC, ISO 8601."""
+    """When the run ended: UTC, ISO 8601."""
     wall_time: float
     """Seconds of training and evaluation, without stage 1."""
 
 
 def default_device() -> "torch.device":
-    """CUDA where there is one, else the CPU."""
+    """The CUDA device if there is one, else the CPU."""
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def device_name(device: "torch.device") -> str:
-    """How records name it."""
+    """The name of a device, as records have it."""
     import torch
 
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
@@ -50,7 +50,7 @@ def device_name(device: "torch.device") -> str:
 
 @cache
 def cpu_name() -> str:
-    """The CPU's model, where the system tells it, and the vector instructions that PyTorch uses on it."""
+    """The model of the CPU, if the system tells it, and the vector instructions that PyTorch uses on it."""
     import torch
 
     known = Path("/proc/cpuinfo")
@@ -61,7 +61,12 @@ def cpu_name() -> str:
 
 
 def provenance(device: "torch.device", wall_time: float) -> Provenance:
-    """Where and with what this process works."""
+    """The provenance of a record that this process has just made.
+
+    Args:
+        device: where the peers were trained.
+        wall_time: seconds of training and evaluation, without stage 1.
+    """
     import torch
 
     return Provenance(
@@ -83,9 +88,9 @@ def provenance(device: "torch.device", wall_time: float) -> Provenance:
 
 @cache
 def current_commit() -> str:
-    """The commit of the code, with "+changes" where the work tree differs from it; "unknown" outside git.
+    """The commit of the library, with "+changes" if files differ from it; "unknown" outside git.
 
-    Asked once, before the first run: that is the code which this process has loaded.
+    It is read once, before the first run, because that is the code that this process has loaded.
     """
     folder = ROOT / "ctsl_lib"
     try:

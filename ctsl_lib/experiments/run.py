@@ -1,7 +1,8 @@
-"""A spec is run: the peers are trained and leave a record."""
+"""Run a spec: train its peers and save a record."""
 
 import torch
 
+from ctsl_lib.environment import load_plugins
 from ctsl_lib.experiments.provenance import current_commit, default_device, provenance
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
@@ -22,28 +23,30 @@ def run(
     threads: int = 1,
     progress: bool | None = None,
 ) -> Record:
-    """Train what `spec` names, or return the record that is there already.
+    """Train what `spec` names and save the record; if the record exists already, only return it.
+
+    Stage 1 is run first if the objective needs it. A record or a state that was made from other images than those at
+    hand now causes a warning and is not used: the run is trained again.
 
     Args:
         spec: what to run.
-        store: where records live; by default the folder data/records, or what CTSL_RECORDS says.
-        keep_weights: keep the trained peers beside the record (always done in stage 1).
-        device: where to train; by default CUDA where there is one.
-        threads: of the CPU. Another number may change the last digits of sums, hence results; many runs are faster
-            side by side, one thread each (see `process_pool`).
-        progress: show progress bars; see `train`.
+        store: where records are kept; by default see `Store`.
+        keep_weights: whether to save the trained peers beside the record; stage 1 always does.
+        device: where to train; by default CUDA if there is one.
+        threads: CPU threads. Another number may change the last digits of sums and so the results. Many runs are
+            fastest side by side with one thread each; see `process_pool`.
+        progress: whether to draw progress bars; see `train`.
 
-    Returns: the record, stored before it is returned. Stage 1 is run first where the objective needs it. What was
-        made from other images than those at hand now is named in a warning and made anew.
+    Returns: the record, which has been saved. Raises: DataError if the images are missing; the errors of `train`.
     """
     store = store if store is not None else Store()
     keep_weights = keep_weights or spec.stage == 1
     checkpoint = store.checkpoint(spec)
     store.data_digest(spec.data, again=True)
-    found = store.load(spec, weights=keep_weights)
-    if found is not None:
+    existing = store.load(spec, weights=keep_weights)
+    if existing is not None:
         checkpoint.clear()
-        return found
+        return existing
     device = torch.device(device) if device is not None else default_device()
     current_commit()
     if spec.objective.needs_frozen:
@@ -94,9 +97,16 @@ def _train(
 
 
 def initial_peers(spec: Spec, channels: int, num_classes: int, device: torch.device | str) -> list[Peer]:
-    """Untrained peers; the weights depend on seed, stage and position, never on the method.
+    """The untrained peers of a spec; their weights depend on seed, stage and position, but never on the method.
 
-    Backbones of ImageNet are the same for equal networks; their classifiers are not, so they do not stay equal.
+    Two equal networks with ImageNet weights have the same backbone but different classifiers, so that they do not
+    stay equal during training.
+
+    Args:
+        spec: names the networks and the seed.
+        channels: of the images.
+        num_classes: the number of classes.
+        device: where to put the peers.
     """
     peers = [
         build_peer(name, channels, num_classes, derive_seed(spec.seed, "weights", spec.stage, k))
@@ -108,3 +118,6 @@ def initial_peers(spec: Spec, channels: int, num_classes: int, device: torch.dev
         for name, peer in zip(spec.peers, peers, strict=True):
             load_imagenet(name, peer)
     return [peer.to(device) for peer in peers]
+
+
+load_plugins()  # last, as a plugin may import this module

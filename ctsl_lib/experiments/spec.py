@@ -1,4 +1,4 @@
-"""A frozen spec names everything that decides the outcome of a run; a record says what came of it."""
+"""A spec names everything that decides the outcome of a run; a record holds the outcome."""
 
 import hashlib
 import json
@@ -14,11 +14,12 @@ from ctsl_lib.training.history import History
 from ctsl_lib.training.recipe import Recipe
 
 NUMERICS = 3
-"""Incremented when the same spec would give other numbers, so that old and new records never mix in one mean.
+"""A version number of the computations. Increment it when a change of the code makes the same spec give different
+results, so that old and new records are never averaged together.
 
-1: relation losses by direct differences in float32. 2: by Gram matrices in float64; weights channels last.
-3: the same in units of the mean distance; dropout drawn step by step; batch norms of frozen copies not folded;
-`resnet14` is the narrow CIFAR network.
+1: relation losses by direct differences in float32. 2: relation losses by Gram matrices in float64; weights in the
+channels-last layout. 3: relation losses in units of the mean distance; dropout has a seed for every step; the batch
+norms of frozen copies are no longer merged into convolutions; `resnet14` is the narrow CIFAR network.
 """
 
 
@@ -33,10 +34,10 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     objective: Objective = Objective()
     recipe: Recipe = Recipe()
     initial: Literal["random", "imagenet"] = "random"
-    """What the backbones begin with: random weights, or torchvision's of ImageNet where it has them."""
+    """The weights that backbones start from: random ones, or those that torchvision has trained on ImageNet."""
     seed: int = Field(default=0, ge=0)
     stage: Literal[1, 2] = 2
-    """1: the pre-training of networks that are then frozen. 2: the run that is reported."""
+    """1: the training of the networks that are then frozen. 2: the run that is reported."""
     evaluate_on: Literal["validation", "test"] = "test"
     numerics: int = NUMERICS
 
@@ -47,10 +48,10 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def key(self) -> str:
-        """A hash of the content, the same on every machine and in every process.
+        """A hash of all settings, the same on every machine and in every process; records are named after it.
 
-        Fields at their defaults do not enter, so that a field which is added later, with the old behaviour as its
-        default, leaves the keys of old records alone. Whoever changes a default raises NUMERICS.
+        Settings at their defaults are left out, so that a new field whose default is the old behaviour does not
+        change the keys of old records. If you change a default, increment NUMERICS.
         """
         content = self.model_dump(mode="json", exclude_defaults=True)
         content |= {"data": [self.data.name, content.get("data")], "numerics": self.numerics}
@@ -58,10 +59,10 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def stage1(self) -> "Spec":
-        """The pre-training that this run's frozen copies come from: the same peers on the labels alone.
+        """The training that this run's frozen copies come from: the same peers learn from the labels alone.
 
         It does not depend on the method or on its weights, so all methods that need it share it. With a fixed
-        teacher it is the teacher's training.
+        teacher it is the training of the teacher.
         """
         peers = self.peers if self.objective.teacher is None else (self.objective.teacher,)
         own = self.objective
@@ -70,14 +71,14 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
 
 
 class Record(BaseModel, frozen=True):
-    """What came of a spec."""
+    """The outcome of a run."""
 
     spec: Spec
     data_digest: str = ""
-    """Of the decoded images that it was trained and judged on; empty in records of numerics 2 and before."""
+    """The digest of the images that it was trained and tested on; empty in records of numerics 2 and before."""
     parameters: list[int]
-    """Of each peer."""
+    """The number of learnable parameters of each peer."""
     metrics: dict[str, list[float]]
-    """Of the last epoch, in percent; see `evaluation.evaluate`."""
+    """Metrics after the last epoch, in percent; see `ctsl_lib.metrics.evaluation.evaluate`."""
     history: History
     provenance: Provenance

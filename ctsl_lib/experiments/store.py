@@ -1,4 +1,4 @@
-"""Records of runs, as files."""
+"""The folder of records: each run's outcome as a small file."""
 
 import os
 import warnings
@@ -20,28 +20,35 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """A folder of records, one JSON file for each spec, under the data set's name and the spec's key."""
+    """A folder of records: a JSON file for each spec, in a folder named after the data set, named after its key.
+
+    `root` is the folder; by default data/records in the kit, or what the environment variable CTSL_RECORDS says.
+    """
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root) if root is not None else records_root()
         self._digests: dict[DataSpec, str | None] = {}
 
     def path(self, spec: Spec) -> Path:
-        """Where the record of `spec` belongs."""
+        """The file for the record of `spec`, whether it exists or not."""
         return self.root / spec.data.name / f"{spec.key}.json"
 
     def weights_path(self, spec: Spec) -> Path:
-        """Where the trained peers of `spec` belong, if they are kept."""
+        """The file for the trained peers of `spec`, whether it exists or not."""
         return self.path(spec).with_suffix(".pt")
 
     def checkpoint(self, spec: Spec) -> Checkpoint:
-        """Where a run of `spec` keeps its state until it has a record."""
+        """The checkpoint that a run of `spec` saves its state to until it has a record."""
         return Checkpoint(self.path(spec).with_suffix(".ckpt"), float(os.environ.get("CTSL_CHECKPOINT", "30")))
 
     def data_digest(self, data: DataSpec, *, again: bool = False) -> str | None:
-        """The digest of the images that `data` stands for now; None where they are not at hand.
+        """The digest of a data set's images as they are now.
 
-        Asked once for each data set, as a folder of many files takes a moment; anew if `again`.
+        Args:
+            data: the data set.
+            again: compute the digest even if it was computed before; for a folder of many files this takes a moment.
+
+        Returns: the digest; None if the images are missing.
         """
         if again or data not in self._digests:
             try:
@@ -51,9 +58,14 @@ class Store:
         return self._digests[data]
 
     def load(self, spec: Spec, *, weights: bool = False) -> Record | None:
-        """The record of `spec`; None where none can be used, or where trained peers are wanted and not there.
+        """The record of `spec`, if there is one that can be used.
 
-        One that was made from other images than those at hand now is named in a warning and not used.
+        Args:
+            spec: the run.
+            weights: whether the trained peers must have been kept, too.
+
+        Returns: the record; None if it, or the peers, do not exist. If they were made from other images than those at
+            hand now, a warning says so, and the result is None as well.
         """
         if not self.path(spec).exists() or (weights and not self.weights_path(spec).exists()):
             return None
@@ -72,16 +84,17 @@ class Store:
             return True
         warnings.warn(
             f"{path} was made from other images of {spec.data.name} (digest {made_from or 'not known'}) than "
-            f"those at hand (digest {now}); it is not used, and the run is made anew when it is asked for",
+            f"those at hand (digest {now}); it is not used, and the run is trained again when it is needed",
             stacklevel=3,
         )
         return False
 
     def save(self, record: Record, peers: "Sequence[Peer] | None" = None, channels: int = 1) -> None:
-        """Write a record, and before it the weights if peers are given: both whole or not at all.
+        """Write a record and, if peers are given, first their weights; no file is ever left half written.
 
         Args:
-            record: what to write. peers: its trained peers, to keep them beside it.
+            record: what to write.
+            peers: the trained peers, if they are to be kept.
             channels: of the images that the peers take.
         """
         path = self.path(record.spec)
@@ -101,7 +114,7 @@ class Store:
     def load_peers(self, spec: Spec) -> "list[Peer]":
         """The trained peers of `spec`, in evaluation mode, on the CPU.
 
-        Raises: FileNotFoundError where they were not kept, DataError where they cannot be used.
+        Raises: FileNotFoundError if they were not kept, DataError if they cannot be used.
         """
         path = self.weights_path(spec)
         kept = self._kept(spec)
@@ -115,7 +128,7 @@ class Store:
         return [peer.eval() for peer in peers]
 
     def _kept(self, spec: Spec) -> dict[str, Any] | None:
-        """What the file of weights holds; None where there is none, or, with a warning, a damaged one."""
+        """The content of the file of weights; None if there is no file, or, with a warning, if it is damaged."""
         path = self.weights_path(spec)
         try:
             return read_state(path, "channels", "num_classes", "peers")
@@ -126,7 +139,7 @@ class Store:
             return None
 
     def __iter__(self) -> Iterator[Record]:
-        """All records that can be read; a damaged or foreign file is named in a warning and left out."""
+        """All records; a file that is damaged or is no record causes a warning and is left out."""
         for path in sorted(self.root.glob("*/*.json")):
             record = self._read(path)
             if record is not None:

@@ -1,7 +1,8 @@
 """Every kind of knowledge as a pure function of tensors, and the one objective that weighs them.
 
-`functional` holds the losses with their formulas, `relation_kernel` computes the relation losses of all peers at
-once, `objective` makes a method of them (a row of weights), `terms` is where it is decided who learns from whom.
+`functional` holds the losses with their formulas; `relation_kernel` computes the relation losses fast and for all
+peers at once. `objective` makes a method of them, a row of weights; `terms` decides who learns from whom; `methods`
+lists the methods that are compared.
 """
 
 from typing import TYPE_CHECKING

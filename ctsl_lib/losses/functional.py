@@ -1,18 +1,20 @@
-r"""The four kinds of knowledge as pure functions of tensors.
+r"""The four kinds of knowledge as pure functions of tensors, each with its formula.
 
-Cross entropy is PyTorch's own. The rest are the *response* loss (also used, against a frozen copy, for
-self-learning), and the two halves of the *relation* loss: *distance* and *angle*. How these are computed, for all
-peers at once, is in `relations`; as the formulas are written, in `reference`. Beside them stands the *triplet*
-loss, which learns from labels and is usual for person re-identification.
+Cross entropy is PyTorch's own. The *response* loss compares answers; against a frozen copy it is the self-learning
+loss. The *relation* losses compare *distances* and *angles*: `relative_distances` and `cosines` are psi_D and psi_A
+of the formulas, and `distance_formula` and `angle_formula` are the losses word for word. `distance_loss` and
+`angle_loss` give the same numbers faster, by `relation_kernel`. The *triplet* loss learns from labels and is usual
+for person re-identification.
 
-No function here detaches anything: whoever calls it decides, visibly, which side may learn.
+No function here detaches anything: whoever calls it decides, visibly, which argument may learn.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctsl_lib.losses.relation_kernel import both_ways, check_embeddings, check_finite, unchecked_relation_losses
+from ctsl_lib.losses.checks import check_embeddings, check_finite
+from ctsl_lib.losses.relation_kernel import COINCIDENT, both_ways, unchecked_relation_losses
 
 
 def response_loss(logits: Tensor, target_logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -24,12 +26,16 @@ def response_loss(logits: Tensor, target_logits: Tensor, temperature: float = 1.
     The sum runs over classes, the mean over the batch alone: PyTorch's ``reduction="mean"`` would divide by
     the number of classes as well. There is no factor t^2.
 
+    >>> own, target = torch.tensor([[1.0, 1.0]]).log(), torch.tensor([[3.0, 1.0]]).log()
+    >>> response_loss(own, target)  # p = (1/2, 1/2) and q = (3/4, 1/4): 3/4 ln(3/2) + 1/4 ln(1/2)
+    tensor(0.1308)
+
     Args:
         logits: (B, C) own answers z.
         target_logits: (B, C) the target's answers z'. Detach them here if they must not learn.
-        temperature: t > 0; larger softens both sides.
+        temperature: t > 0; a larger one softens both answers.
 
-    Returns: a scalar in nats, at least 0 up to rounding; 0 exactly where both sides are equal.
+    Returns: a scalar in nats, at least 0 up to rounding; exactly 0 if both are equal.
     Raises: ValueError on shapes that are not one (B, C), on non-finite input, or t <= 0.
     Source: Zhang et al. 2018, arXiv 1706.00384 (t = 1, between peers); Yuan et al. 2020, arXiv 1909.11723
         (t > 1, own frozen copy); Hinton et al. 2015, arXiv 1503.02531 (the temperature).
@@ -47,23 +53,49 @@ def response_loss(logits: Tensor, target_logits: Tensor, temperature: float = 1.
     return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
 
 
+def relative_distances(embedding: Tensor) -> Tensor:
+    r"""psi_D: the distances between images, in units of their mean.
+
+    .. math:: \psi_D(u,v) = \frac{\lVert f_u - f_v \rVert}{\mu}, \quad
+              \mu = \frac{1}{B(B-1)} \sum_{u \ne v} \lVert f_u - f_v \rVert
+
+    It is 0 between images that coincide.
+    """
+    _, distances, mean = _differences(embedding)
+    return distances / torch.where(mean > 0, mean, 1)
+
+
+def distance_formula(embedding: Tensor, target_embedding: Tensor) -> Tensor:
+    """`distance_loss` as its formula is written: the yardstick for tests, slow and hungry for memory.
+
+    Args:
+        embedding, target_embedding: see `distance_loss`.
+
+    Returns: see `distance_loss`.
+    """
+    psi, target_psi = relative_distances(embedding), relative_distances(target_embedding)
+    batch = len(psi)
+    return F.huber_loss(psi, target_psi, reduction="sum") / (batch * (batch - 1))
+
+
 def distance_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
     r"""How differently two networks space the images of a batch.
 
-    .. math:: L_{DD} = \frac{1}{B(B-1)} \sum_{u \ne v}
-              \mathrm{Huber}\big(\psi_D(u,v) - \psi'_D(u,v)\big), \quad
-              \psi_D(u,v) = \frac{\lVert f_u - f_v \rVert}{\mu}
+    .. math:: L_{DD} = \frac{1}{B(B-1)} \sum_{u \ne v} \mathrm{Huber}\big(\psi_D(u,v) - \psi'_D(u,v)\big)
 
-    where mu is the mean of the same side's distances over all ordered pairs of distinct images, and Huber
-    has delta 1. Shifting, rotating or scaling either side changes nothing.
+    with psi_D of `relative_distances` and a Huber loss with delta 1. `distance_formula` is this formula in code;
+    here `relation_kernel` computes the same number. Shifting, rotating or scaling either embedding changes nothing.
+
+    >>> line, equilateral = torch.tensor([[0.0], [1.0], [2.0]]), torch.eye(3)
+    >>> distance_loss(line, equilateral)  # psi_D 3/4, 3/4, 3/2 and 1, 1, 1: (1/16 + 1/16 + 1/4) / 2 / 3 = 1/16
+    tensor(0.0625)
 
     Args:
         embedding: (B, D) own embeddings f, B >= 2.
         target_embedding: (B, D') the target's embeddings; D' may differ from D. Detach them here if they
             must not learn.
 
-    Returns: a scalar without unit, at least 0; 0 where both sides have the same geometry. A side whose
-        images all coincide has distances 0.
+    Returns: a scalar without a unit, at least 0; 0 if both have the same relative distances.
     Raises: ValueError on batches that are unequal or smaller than 2, or on non-finite input.
     Source: Park et al. 2019, arXiv 1904.05068, eqs. 6 to 8, between peers.
     """
@@ -72,29 +104,79 @@ def distance_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
     return both_ways(unchecked_relation_losses(list(pair.values()), angle=False).distance)
 
 
+def cosines(embedding: Tensor) -> Tensor:
+    r"""psi_A: the cosine at each vertex v between every two images u and w, as (B, B, B) with index [v, u, w].
+
+    .. math:: \psi_A(u,v,w) = \Big\langle \tfrac{f_u - f_v}{\lVert f_u - f_v \rVert},
+                                          \tfrac{f_w - f_v}{\lVert f_w - f_v \rVert} \Big\rangle
+
+    It is 0 where two of the three are the same image, and where u or w coincides with the vertex.
+    """
+    differences, distances, _ = _differences(embedding)
+    coincident = (distances == 0)[..., None]
+    # Both `where` are needed: one inside the quotient keeps its gradient finite, one outside sets the value.
+    directions = torch.where(coincident, 0, differences / torch.where(coincident, 1, distances[..., None]))
+    cosine = directions @ directions.transpose(1, 2)
+    return cosine.masked_fill(torch.eye(len(cosine), dtype=torch.bool, device=cosine.device), 0)
+
+
+def angle_formula(embedding: Tensor, target_embedding: Tensor) -> Tensor:
+    """`angle_loss` as its formula is written: the yardstick for tests, slow and hungry for memory.
+
+    Args:
+        embedding, target_embedding: see `angle_loss`.
+
+    Returns: see `angle_loss`.
+    """
+    psi, target_psi = cosines(embedding), cosines(target_embedding)
+    batch = len(psi)
+    return F.huber_loss(psi, target_psi, reduction="sum") / (batch * (batch - 1) * (batch - 2))
+
+
 def angle_loss(embedding: Tensor, target_embedding: Tensor) -> Tensor:
     r"""How differently two networks arrange the images of a batch, seen from each image.
 
     .. math:: L_{AD} = \frac{1}{B(B-1)(B-2)} \sum_{u \ne v \ne w \ne u}
-              \mathrm{Huber}\big(\psi_A(u,v,w) - \psi'_A(u,v,w)\big), \quad
-              \psi_A(u,v,w) = \Big\langle \tfrac{f_u - f_v}{\lVert f_u - f_v \rVert},
-                                          \tfrac{f_w - f_v}{\lVert f_w - f_v \rVert} \Big\rangle
+              \mathrm{Huber}\big(\psi_A(u,v,w) - \psi'_A(u,v,w)\big)
 
-    Huber has delta 1. Shifting, rotating or scaling either side changes nothing. An image that coincides
-    with the vertex v has no direction from it: its cosines there count as 0 and pass no gradient.
+    with psi_A of `cosines` and a Huber loss with delta 1. `angle_formula` is this formula in code; here
+    `relation_kernel` computes the same number. Shifting, rotating or scaling either embedding changes nothing.
+    Seen from v, an image that coincides with v has no direction: its cosines are 0 and pass no gradient.
+
+    >>> line, equilateral = torch.tensor([[0.0], [1.0], [2.0]]), torch.eye(3)
+    >>> angle_loss(line, equilateral)  # cosines 1, -1, 1 and 1/2 thrice: Huber (1/8 + (3/2 - 1/2) + 1/8) / 3 = 5/12
+    tensor(0.4167)
 
     Args:
         embedding: (B, D) own embeddings f, B >= 3.
         target_embedding: (B, D') the target's embeddings; D' may differ from D. Detach them here if they
             must not learn.
 
-    Returns: a scalar without unit, in [0, 1.5]; 0 where both sides have the same angles.
+    Returns: a scalar without a unit, in [0, 1.5]; 0 if both have the same angles.
     Raises: ValueError on batches that are unequal or smaller than 3, or on non-finite input.
     Source: Park et al. 2019, arXiv 1904.05068, eqs. 9 and 10, between peers.
     """
     pair = {"embedding": embedding, "target_embedding": target_embedding}
     check_embeddings(pair, minimum=3, term="angle_loss")
     return both_ways(unchecked_relation_losses(list(pair.values()), distance=False).angle)
+
+
+def _differences(embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Differences f_u - f_v as (B, B, D) with index [v, u], their lengths (B, B), and the mean length.
+
+    All are divided by the largest coordinate, which changes no loss and keeps squares from becoming infinite or
+    zero. Lengths are 0, and pass no gradient, between images that coincide.
+    """
+    points = _at_least_float32(embedding)
+    peak = points.detach().abs().amax()
+    points = points / torch.where(peak > 0, peak, 1)
+    differences = points[None, :, :] - points[:, None, :]
+    squares = differences.square().sum(dim=2)
+    batch = len(squares)
+    mean = squares.detach().sqrt().sum() / (batch * (batch - 1))
+    apart = squares.detach().sqrt() > COINCIDENT * mean
+    distances = torch.where(apart, torch.where(apart, squares, 1).sqrt(), 0)
+    return differences, distances, distances.sum() / (batch * (batch - 1))
 
 
 def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
@@ -104,17 +186,22 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tens
               + \max_{p \ne a,\, y_p = y_a} \lVert f_a - f_p \rVert
               - \min_{n:\, y_n \ne y_a} \lVert f_a - f_n \rVert \Big)
 
-    A holds the images that have both another image of their class and one of another class in the batch, which
-    identity sampling sees to. It learns from labels; it is not one of the paper's terms.
+    A holds the images for which the batch has both another image of their class and one of another class; identity
+    sampling (`Recipe.images_per_class`) makes such batches. The loss learns from labels and is not one of the
+    paper's terms.
+
+    >>> line, labels = torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1, 1])
+    >>> triplet_loss(line, labels, margin=2)  # (2 + 1 - 3) + (2 + 1 - 2) + (2 + 4 - 2) + (2 + 4 - 6) = 5, over 4
+    tensor(1.2500)
 
     Args:
         embedding: (B, D) embeddings f.
         labels: (B,) class indices y.
         margin: m >= 0, in the embeddings' unit.
 
-    Returns: a scalar, at least 0; 0 where every image keeps the margin, and where A is empty. Two images that
-        coincide have distance 0 and pass no gradient to one another.
-    Raises: ValueError on shapes that do not fit, non-finite input, or a margin that is negative.
+    Returns: a scalar in the embeddings' unit, at least 0; 0 if every image keeps the margin, or if A is empty. Two
+        images that coincide have distance 0 and pass no gradient to one another.
+    Raises: ValueError on shapes that do not fit, non-finite input, or a negative margin.
     Source: Hermans et al. 2017, arXiv 1703.07737, eq. 5 (batch hard).
     """
     if not margin >= 0:
@@ -127,7 +214,7 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tens
     check_finite(embedding=embedding)
     points = _at_least_float32(embedding)
     same = labels[:, None] == labels
-    with torch.no_grad():  # only which images are hardest; their distances are taken below
+    with torch.no_grad():  # finds the hardest images; their distances are computed again below
         scaled = points.double() / points.double().abs().amax().clamp(min=torch.finfo(torch.float64).tiny)
         centred = scaled - scaled.mean(dim=0)
         distances = torch.cdist(centred, centred)
@@ -139,11 +226,11 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tens
 
 
 def _lengths(differences: Tensor) -> Tensor:
-    """Of each row; at zero, where the square root has no slope, the gradient is 0."""
+    """The length of each row; that of a zero row passes no gradient, as the square root has no slope there."""
     peaks = differences.detach().abs().amax(dim=1)
     apart = peaks > 0
     peaks = torch.where(apart, peaks, 1)
-    squares = (differences / peaks[:, None]).square().sum(dim=1)  # at least 1: nothing overflows or vanishes
+    squares = (differences / peaks[:, None]).square().sum(dim=1)  # from 1 to D: neither infinite nor 0
     return torch.where(apart, peaks * torch.where(apart, squares, 1).sqrt(), 0)
 
 

@@ -1,4 +1,4 @@
-"""The compared methods, each as a row of weights of the one objective."""
+"""The methods that are compared, each as a row of weights of the one objective."""
 
 from itertools import chain, combinations
 
@@ -6,7 +6,7 @@ from ctsl_lib.losses.objective import GROUPS, Objective
 
 
 def factorial(full: Objective) -> dict[str, Objective]:
-    """The eight combinations of MLI, MLR and SLI on top of the labels, by name: "none", "MLI", ... ."""
+    """The eight combinations of MLI, MLR and SLI, each added to the labels: "none", "MLI", ..., "MLI+MLR+SLI"."""
     rows = {}
     for chosen in chain.from_iterable(combinations(GROUPS, size) for size in range(len(GROUPS) + 1)):
         dropped = chain.from_iterable(terms for name, terms in GROUPS.items() if name not in chosen)
@@ -21,28 +21,29 @@ METHOD_NAMES = {
     "tfkd": "SLI",
     "ctsl_mkt": "MLI+MLR+SLI",
 }
-"""The compared methods, each as its row of the factorial: the baselines are the objective with terms left out."""
+"""Method -> its name among the eight combinations: each method is the full one with some terms left out."""
 
 
 def methods(full: Objective) -> dict[str, Objective]:
-    """The five methods that share the weights of `full`."""
+    """The five methods by name, all with the weights of `full`."""
     rows = factorial(full)
     return {name: rows[row] for name, row in METHOD_NAMES.items()}
 
 
 FULL = Objective.from_paper(alpha=1.0, beta=2.5, gamma=4.0, beta1=2.0, beta2=1.6, t=1.0)
-"""The kit's weights for the built-in data (the paper's own are not known to us).
+"""The kit's weights for the built-in data; we do not know the paper's own.
 
-Each kind of knowledge has the weight that suited it alone on validation images: see data/search/README.md.
+The weight of each kind of knowledge was chosen on validation images, for that kind alone: see data/search/README.md.
 """
 METHODS = methods(FULL)
 ABLATIONS = factorial(FULL)
 
 
 def baselines(teacher: str) -> dict[str, Objective]:
-    """What readers ask for beside the paper's methods: a fixed teacher, and label smoothing.
+    """Two well-known baselines that are not in the paper: a fixed teacher ("kd") and label smoothing.
 
-    The values are the usual ones (Hinton's loss as 0.1 CE + 0.9 t^2 KL with t = 4; smoothing 0.1).
+    `teacher` is the name of the teacher's network. The weights are the usual ones: 0.1 CE + 0.9 t^2 KL with t = 4
+    (Hinton et al. 2015, arXiv 1503.02531), and a smoothing of 0.1 (Szegedy et al. 2016, arXiv 1512.00567).
     """
     return {
         "kd": Objective(ce=0.1, self=0.9, temperature=4, scale_self_by_t2=True, teacher=teacher),

@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     Compute = Callable[[Step, int], Tensor]
 
 TERMS = ("ce", "response", "distance", "angle", "self")
-"""The paper's terms; beside them an objective may have the triplet term and terms of a user's own."""
+"""The paper's terms. An objective may also have the triplet term and a user's own terms."""
 BUILT_IN = (*TERMS, "triplet")
 GROUPS: dict[str, tuple[str, ...]] = {"MLI": ("response",), "MLR": ("distance", "angle"), "SLI": ("self",)}
-"""The paper's three kinds of knowledge beside the labels, and the terms that each stands for."""
+"""The paper's three kinds of knowledge besides the labels, and the terms of each."""
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Needs = Literal["labels", "peers", "frozen"]
 
 
 class Term(NamedTuple):
-    """How a term of the objective is computed, and what it cannot do without."""
+    """A term of the objective: the function that computes it, and what that function needs."""
 
     compute: "Compute"
     needs: Needs
 
 
 REGISTERED: dict[str, Term] = {}
-"""Name -> term. The built-in ones join when `ctsl_lib.losses.terms` is imported."""
+"""Name -> term. The built-in terms are added when `ctsl_lib.losses.terms` is imported."""
 
 
 def term(
@@ -44,14 +44,21 @@ def term(
 ) -> "Callable[[Callable[[Step, int], Tensor]], Callable[[Step, int], Tensor]]":
     """Add a term to the objective: decorate a function (step, k) -> scalar loss of peer k.
 
-    From then on `Objective(ce=1, NAME=weight)` trains with it, resumes and leaves records like any other.
+    `step` is a `ctsl_lib.losses.terms.Step`. From then on an objective may give the term a weight, and runs train with
+    it, go on after a stop and leave records as with any other term.
+
+    >>> @term("certainty")
+    ... def certainty(step, k):  # the largest probability of each answer
+    ...     return step.outputs[k].logits.softmax(dim=1).amax(dim=1).mean()
+    >>> Objective(ce=1, certainty=0.1).active
+    {'ce': 1.0, 'certainty': 0.1}
 
     Args:
-        name: a new one.
-        needs: "peers" if it compares with the other peers, and is left out for a single one; "frozen" if it needs
-            the frozen copies' logits, so that stage 1 is run first; else "labels".
+        name: a new name, which could be that of a Python variable.
+        needs: "peers" if it compares peers, so that a single peer does not have it; "frozen" if it needs the frozen
+            copies' logits, so that stage 1 is run first; else "labels".
 
-    Raises: ValueError where the name is taken or no name of a variable.
+    Returns: the decorator. Raises: ValueError if the name is taken or could not be a variable's.
     """
 
     def add(compute: "Compute") -> "Compute":
@@ -65,40 +72,49 @@ def term(
 
 
 class Objective(BaseModel, frozen=True, extra="forbid"):
-    """Weights of the terms, and what the paper leaves open. A term of weight 0 is never computed."""
+    """A method: the weights of the terms, and switches for what the paper leaves open.
+
+    A term of weight 0 is never computed.
+
+    >>> mine = Objective(ce=1, response=2, self=0.5, temperature=4)
+    >>> mine.active
+    {'ce': 1.0, 'response': 2.0, 'self': 0.5}
+    >>> mine.without("self").active
+    {'ce': 1.0, 'response': 2.0}
+    """
 
     ce: Weight = 1.0
     """Cross entropy with the labels (alpha)."""
     response: Weight = 0.0
-    """KL from the other peers' answers, temperature 1 (beta * beta2)."""
+    """KL divergence from the other peers' answers, with temperature 1 (beta * beta2)."""
     distance: Weight = 0.0
-    """Difference to the other peers' relative distances (beta)."""
+    """Difference from the other peers' relative distances (beta)."""
     angle: Weight = 0.0
-    """Difference to the other peers' angles (beta * beta1)."""
+    """Difference from the other peers' angles (beta * beta1)."""
     self: Weight = 0.0
-    """KL from the frozen copy's softened answers (gamma)."""
+    """KL divergence from the frozen copy's softened answers (gamma)."""
     triplet: Weight = 0.0
-    """Batch-hard triplet loss of the own embedding, from labels. Usual for re-identification, not the paper's."""
+    """Batch-hard triplet loss of the own embedding, from labels: usual for re-identification, not in the paper."""
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Softens both sides of the self term (t)."""
+    """The temperature t of the self term; it softens the peer's answers and the copy's."""
     margin: float = Field(default=0.3, ge=0, allow_inf_nan=False)
-    """Of the triplet term."""
+    """The margin of the triplet term."""
     extra: tuple[tuple[str, Weight], ...] = ()
     """Weights of a user's own terms, by name; see `term`. They may be given like the others: Objective(my_term=2)."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of each label that the cross entropy spreads evenly over all classes (Szegedy et al. 2016)."""
+    """The share of each label that cross entropy spreads evenly over all classes (Szegedy et al. 2016)."""
     teacher: str | None = None
-    """What the self term learns from: None for the own frozen copy, or the name of a network that is trained
+    """Whom the self term learns from: None for the peer's own frozen copy, or the name of a network that is trained
     alone, then frozen, and teaches every peer (Hinton et al. 2015)."""
     detach_relations: bool = True
-    """True: the other peer's geometry is a fixed target. False: both sides move towards each other, which for
-    simultaneous updates is the same as doubling the weights of the relation terms: Huber is even."""
+    """True: the other peer's relations are a fixed target. False: both peers move towards each other. With
+    simultaneous updates this is the same as doubling the weights of the relation terms, as Huber is even."""
     start: Literal["fresh", "pretrained"] = "fresh"
-    """Where the peers of stage 2 begin: new initial weights, or the weights that stage 1 ended with."""
+    """What the peers of stage 2 start from: new initial weights, or the weights that stage 1 ended with."""
     scale_self_by_t2: bool = False
-    """Multiply the self term by temperature ** 2, as Hinton et al. 2015 do."""
+    """Whether to multiply the self term by temperature ** 2, as Hinton et al. 2015 do."""
     update: Literal["simultaneous", "sequential"] = "simultaneous"
-    """All peers step at once on the same answers, or one after the other on answers made anew."""
+    """Whether all peers take a step at once, from the same answers, or one after the other, each from new answers."""
 
     @model_validator(mode="before")
     @classmethod
@@ -115,8 +131,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     def _has_a_term(self) -> "Objective":
         if not self.active:
             raise ValueError(
-                f"at least one of {', '.join(BUILT_IN)} must be above 0: an objective without any term "
-                "has nothing to learn"
+                f"at least one of {', '.join(BUILT_IN)} must be above 0: without any term there is nothing to learn"
             )
         return self
 
@@ -130,7 +145,15 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     def from_paper(
         cls, alpha: float, beta: float, gamma: float, beta1: float, beta2: float, t: float
     ) -> "Objective":
-        """The objective from the coefficients as the paper writes them."""
+        """The objective with the coefficients of the paper's formula, which stands at the top of this module.
+
+        Args:
+            alpha: weight of cross entropy.
+            beta: weight of all that is learned from other peers.
+            gamma: weight of self-learning.
+            beta1, beta2: weights of angles and of responses, relative to that of distances.
+            t: temperature of self-learning.
+        """
         return cls.model_validate(
             {
                 "ce": alpha,
@@ -144,27 +167,27 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each of the paper's terms by name, in the order of TERMS."""
+        """The weights of the paper's terms by name, in the order of TERMS."""
         return {term: getattr(self, term) for term in TERMS}
 
     @property
     def active(self) -> dict[str, float]:
-        """Weight of every term that counts, built-in or not, by name."""
+        """The weights of all terms that are not 0, by name, a user's own terms included."""
         every = {name: getattr(self, name) for name in BUILT_IN} | dict(self.extra)
         return {name: weight for name, weight in every.items() if weight > 0}
 
     @property
     def needs_frozen(self) -> bool:
-        """Whether stage 1 must come first: for the frozen copies, or for the weights to start from."""
+        """Whether stage 1 must be run first, for frozen copies to learn from or for weights to start from."""
         return self.learns_from_frozen or self.start == "pretrained"
 
     @property
     def learns_from_frozen(self) -> bool:
-        """Whether a term asks the frozen copies."""
+        """Whether a term needs the answers of frozen copies."""
         return any(_needs(name) == "frozen" for name in self.active)
 
     def without(self, *terms: str) -> "Objective":
-        """The same objective with these terms left out; the temperature goes with the self term."""
+        """The same objective without these terms. Without the self term, its temperature and teacher go as well."""
         unknown = set(terms) - set(BUILT_IN) - set(dict(self.extra))
         if unknown:
             raise ValueError(f"terms must be among {', '.join(TERMS)}; got {', '.join(sorted(unknown))}")
@@ -175,10 +198,10 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         return Objective.model_validate(self.model_dump() | changes)
 
     def check_peers(self, count: int) -> None:
-        """Raise a ValueError if one of `count` peers would have no term: a single one has none of the others."""
+        """Raise a ValueError if `count` is 1 and all terms compare peers: a single peer then has nothing to learn."""
         if count == 1 and all(_needs(name) == "peers" for name in self.active):
             raise ValueError(
-                "ce, self or triplet must be above 0 for a single peer, which has nobody to learn from otherwise"
+                "ce, self or triplet must be above 0 for a single peer, as it has no other peer to learn from"
             )
 
     def __call__(
@@ -190,18 +213,18 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         only: Iterable[int] | None = None,
         compiled: bool = False,
     ) -> "list[dict[str, Tensor]]":
-        """The weighted terms of each peer's loss; their sum over terms and peers is what to minimise.
+        """The weighted terms of each peer's loss; their sum over terms and peers is what training minimises.
 
         Args:
-            outputs: what each of the K peers says of the same B images.
+            outputs: (B, C) logits and (B, D_k) embedding of each of the K peers, for the same B images.
             labels: (B,) class indices.
-            frozen: for each peer the (B, C) logits of its frozen copy; needed where the self term counts.
-            only: the peers whose terms to compute; default all.
-            compiled: compile the relation losses' inner loop; see `relation_losses`.
+            frozen: for each peer the (B, C) logits of its frozen copy, if a term needs them.
+            only: the peers whose terms to compute; by default all.
+            compiled: compile the inner loop of the relation losses; see `relation_losses`.
 
-        Returns: a dict term -> scalar for each of these peers. Mutual terms are averaged over the other peers
-            and absent for K = 1.
-        Raises: ValueError where frozen logits are needed and missing, or not one for each peer.
+        Returns: for each of these peers a dict: term -> weighted scalar. Terms that compare peers are averaged over
+            the other peers; a single peer does not have them.
+        Raises: ValueError on an unknown term, and if frozen logits are needed but not given for each peer.
         """
         from ctsl_lib.losses.terms import weighted_terms
 
@@ -210,13 +233,13 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
 
 
 def _needs(name: str) -> Needs:
-    """What a term needs; of the built-in ones it is known before their code is imported."""
+    """What a term needs; for the built-in terms this is known before `ctsl_lib.losses.terms` is imported."""
     known: dict[str, Needs] = {"response": "peers", "distance": "peers", "angle": "peers", "self": "frozen"}
     return REGISTERED[name].needs if name in REGISTERED else known.get(name, "labels")
 
 
 def objective_table(rows: Mapping[str, Objective]) -> "pd.DataFrame":
-    """Objectives as a table: a row each, a column for every weight and switch; left-out terms are empty."""
+    """A table with a row for each objective and a column for each weight and switch; terms of weight 0 are empty."""
     import pandas as pd
 
     frame = pd.DataFrame([row.model_dump(exclude={"extra"}) | dict(row.extra) for row in rows.values()])

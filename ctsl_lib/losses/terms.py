@@ -1,11 +1,12 @@
 """The terms of the objective as code: what each peer learns from, by name.
 
-Here alone is decided what is a fixed target: a peer teaches, and is not taught back. The losses themselves
-(`functional`, `relation_kernel`) give each side its gradient and know nothing of peers that must not learn.
+This module alone decides what is a fixed target: a peer teaches, and is not taught back. The losses themselves
+(`functional`) detach nothing.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
@@ -13,25 +14,25 @@ from torch import Tensor
 
 from ctsl_lib.losses.functional import response_loss, triplet_loss
 from ctsl_lib.losses.objective import REGISTERED, Objective, term
-from ctsl_lib.losses.relation_kernel import Relations, moving_relation_losses, relation_losses
+from ctsl_lib.losses.relation_kernel import Relations, both_ways, relation_losses
 from ctsl_lib.models.peer import PeerOutput
 
 
 @dataclass(frozen=True)
 class Step:
-    """One batch as the terms see it."""
+    """One training step, as the terms see it: K peers and a batch of B images."""
 
     objective: Objective
     outputs: Sequence[PeerOutput]
-    """What each of the K peers says of the B images; gradients flow back."""
+    """The K peers' logits (B, C) and embeddings (B, D_k); gradients flow back through them."""
     targets: Sequence[PeerOutput]
-    """The same as fixed targets."""
+    """The same numbers as fixed targets: no gradient flows back."""
     labels: Tensor
     """(B,) class indices."""
     frozen: Sequence[Tensor]
-    """For each peer the (B, C) logits of its frozen copy; empty where no term asks for them."""
+    """For each peer the (B, C) logits of its frozen copy; empty if no term needs them."""
     relations: Relations | None
-    """The relation losses of all peers, computed together."""
+    """The relation losses of all peers, computed together; None if no term needs them."""
 
     def others(self, k: int) -> list[PeerOutput]:
         """The fixed targets of peer k: all other peers."""
@@ -47,28 +48,28 @@ def cross_entropy(step: Step, k: int) -> Tensor:
 
 @term("response", needs="peers")
 def response(step: Step, k: int) -> Tensor:
-    """KL from the other peers' answers, mean over these peers."""
+    """KL divergence from the other peers' answers, mean over these peers."""
     own = step.outputs[k].logits
     return torch.stack([response_loss(own, other.logits) for other in step.others(k)]).mean()
 
 
 @term("distance", needs="peers")
 def distance(step: Step, k: int) -> Tensor:
-    """Difference from the other peers' relative distances."""
+    """Difference from the other peers' relative distances, mean over these peers."""
     assert step.relations is not None
     return step.relations.distance[k]
 
 
 @term("angle", needs="peers")
 def angle(step: Step, k: int) -> Tensor:
-    """Difference from the other peers' angles."""
+    """Difference from the other peers' angles, mean over these peers."""
     assert step.relations is not None
     return step.relations.angle[k]
 
 
 @term("self", needs="frozen")
 def self_knowledge(step: Step, k: int) -> Tensor:
-    """KL from the frozen copy's softened answers."""
+    """KL divergence from the frozen copy's softened answers."""
     return response_loss(step.outputs[k].logits, step.frozen[k], step.objective.temperature)
 
 
@@ -86,10 +87,22 @@ def weighted_terms(
     chosen: Sequence[int],
     compiled: bool,
 ) -> list[dict[str, Tensor]]:
-    """For each chosen peer term -> weighted scalar; arguments and errors as of `Objective.__call__`."""
+    """The weighted terms of each chosen peer; what `Objective.__call__` does.
+
+    Args:
+        objective: the weights and switches.
+        outputs, labels, frozen, compiled: see `Objective.__call__`.
+        chosen: the peers whose terms to compute.
+
+    Returns: for each chosen peer a dict: term -> weighted scalar.
+    Raises: ValueError on an unknown term, and on frozen logits that are missing or not one for each peer.
+    """
     unknown = [name for name in objective.active if name not in REGISTERED]
     if unknown:
-        raise ValueError(f"term must be one of {', '.join(REGISTERED)}; got {', '.join(unknown)}")
+        raise ValueError(
+            f"term must be one of {', '.join(REGISTERED)}; got {', '.join(unknown)}. A term of your own must be in a "
+            "module or file that CTSL_PLUGINS names, so that worker processes know it"
+        )
     if objective.learns_from_frozen and (frozen is None or len(frozen) != len(outputs)):
         got = "none" if frozen is None else len(frozen)
         raise ValueError(f"the self term needs frozen logits for {len(outputs)} peers, got {got}")
@@ -124,6 +137,21 @@ def _relations(
     if len(outputs) < 2 or not any(wanted.values()):
         return None
     if not objective.detach_relations:
-        return moving_relation_losses([output.embedding for output in outputs], **wanted, compiled=compiled)
-    sides = [(outputs if k in chosen else targets)[k].embedding for k in range(len(outputs))]
-    return relation_losses(sides, **wanted, compiled=compiled)
+        return _moving_relation_losses([output.embedding for output in outputs], **wanted, compiled=compiled)
+    # A peer that is not chosen takes no step now, so its gradient is not computed.
+    embeddings = [(outputs if k in chosen else targets)[k].embedding for k in range(len(outputs))]
+    return relation_losses(embeddings, **wanted, compiled=compiled)
+
+
+def _moving_relation_losses(
+    embeddings: Sequence[Tensor], *, distance: bool, angle: bool, compiled: bool
+) -> Relations:
+    """`relation_losses` without detaching: the gradient of entry k reaches the other peers as well."""
+    peers = range(len(embeddings))
+    losses: dict[int, list[Relations]] = {k: [] for k in peers}
+    for k, j in combinations(peers, 2):
+        pair = relation_losses([embeddings[k], embeddings[j]], distance=distance, angle=angle, compiled=compiled)
+        for peer in (k, j):
+            losses[peer].append(Relations(both_ways(pair.distance), both_ways(pair.angle)))
+    means = [[torch.stack(values).mean() for values in zip(*losses[k], strict=True)] for k in peers]
+    return Relations(*(torch.stack(values) for values in zip(*means, strict=True)))

@@ -8,7 +8,15 @@ from torch import Tensor
 
 
 def top_k_accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
-    """Share of images, in percent, whose label is among the k largest logits."""
+    """Share of images, in percent, whose label is among the k largest logits.
+
+    Args:
+        logits: (N, C) answers.
+        labels: (N,) class indices.
+        k: how many of the largest logits count, from 1 to C.
+
+    Returns: a number from 0 to 100. Raises: ValueError if k is out of range.
+    """
     if not 1 <= k <= logits.shape[1]:
         raise ValueError(f"k must be between 1 and the {logits.shape[1]} classes, got {k}")
     hits = (logits.topk(k, dim=1).indices == labels[:, None]).any(dim=1)
@@ -20,7 +28,14 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -
 
     .. math:: \mathrm{ECE} = \sum_m \frac{|S_m|}{N}\,\lvert \mathrm{acc}(S_m) - \mathrm{conf}(S_m) \rvert
 
-    over `bins` equal bins S_m = (m/bins, (m+1)/bins] of the largest probability.
+    over equal bins S_m = (m/bins, (m+1)/bins] of the largest probability.
+
+    Args:
+        logits: (N, C) answers.
+        labels: (N,) class indices.
+        bins: the number of bins.
+
+    Returns: a number from 0 to 100; 0 for perfect calibration.
     Source: Guo et al. 2017, arXiv 1706.04599, eq. 3.
     """
     confidence, answer = logits.double().softmax(dim=1).max(dim=1)
@@ -31,7 +46,10 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -
 
 
 def agreement(logits: Sequence[Tensor]) -> float:
-    """Share of images, in percent, on which two peers give the same answer; the mean over pairs of peers."""
+    """Share of images, in percent, on which two peers give the same answer; the mean over all pairs of peers.
+
+    `logits` holds (N, C) answers of each peer. Raises: ValueError on fewer than 2 peers.
+    """
     if len(logits) < 2:
         raise ValueError(f"agreement compares 2 or more peers, got {len(logits)}")
     answers = [z.argmax(dim=1) for z in logits]

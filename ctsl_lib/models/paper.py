@@ -1,7 +1,7 @@
-"""The paper's networks for small images: torchvision's classes with a stem that does not shrink 32x32 or 64x64.
+"""The paper's networks for small images: torchvision's classes with a first layer that keeps the size of the image.
 
-A stem made for 224x224 halves the image two to four times before the first block. Here the first convolution is
-3x3 with stride 1, and the pooling after it is left out; all else is torchvision's.
+Networks made for images of 224x224 halve them two to four times before the first block. Here the first convolution
+is 3x3 with stride 1, and the pooling after it is left out; the rest is torchvision's.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from ctsl_lib.models.registry import register
 
 def _stem(channels: int, width: int) -> nn.Conv2d:
     layer = nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # as the layer that it replaces
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # like the layer that it replaces
     return layer
 
 
@@ -31,7 +31,7 @@ def _resnet(channels: int, num_classes: int, blocks: Sequence[int]) -> Peer:
 
 @register("resnet14_wide")
 def resnet14_wide(channels: int, num_classes: int) -> Peer:
-    """ResNet-18's layout with [1, 2, 2, 1] blocks: the other reading of the paper's ResNet14; see `resnet14`."""
+    """ResNet-18 with [1, 2, 2, 1] blocks: what the paper may also mean by ResNet14; see `resnet14`."""
     return _resnet(channels, num_classes, [1, 2, 2, 1])
 
 
@@ -74,11 +74,11 @@ def resnet8(channels: int, num_classes: int) -> Peer:
 
 @register("resnet14")
 def resnet14(channels: int, num_classes: int) -> Peer:
-    """The CIFAR ResNet of He et al. 2016, section 4.2, with n = 2: what the paper's ResNet14 is, by assumption.
+    """The CIFAR ResNet of He et al. 2016, section 4.2, with n = 2: we assume that it is the paper's ResNet14.
 
     The paper does not define it. A survey by the same group (Gou et al. 2021, arXiv 2006.05525, tables 5 and 6)
-    lists a ResNet14 at 66.88 % on CIFAR-100 and 90.66 % on CIFAR-10, just under its ResNet-20: that fits this
-    network of about 0.18 million parameters, not `resnet14_wide` of 6.4 million.
+    lists a ResNet14 at 66.88 % on CIFAR-100 and 90.66 % on CIFAR-10, slightly below its ResNet-20. That fits this
+    network of about 0.18 million parameters, but not `resnet14_wide` with 6.4 million.
     """
     return _narrow_resnet(channels, num_classes, blocks=2)
 
@@ -91,7 +91,7 @@ def resnet20(channels: int, num_classes: int) -> Peer:
 
 @register("vgg11")
 def vgg11(channels: int, num_classes: int) -> Peer:
-    """VGG-11 with batch norm (Simonyan and Zisserman 2014, arXiv 1409.1556), for images from 32x32 on."""
+    """VGG-11 with batch norm (Simonyan and Zisserman 2014, arXiv 1409.1556), for images of 32x32 or larger."""
     layers = make_layers(cfgs["A"], batch_norm=True)
     layers[0] = nn.Conv2d(channels, 64, kernel_size=3, padding=1)
     network = VGG(layers, num_classes=num_classes)
@@ -102,7 +102,7 @@ def vgg11(channels: int, num_classes: int) -> Peer:
 
 @register("alexnet")
 def alexnet(channels: int, num_classes: int) -> Peer:
-    """AlexNet as torchvision has it; 3x3 instead of 11x11 first, and one value a map enters the classifier."""
+    """torchvision's AlexNet with 3x3 instead of 11x11 in its first layer, and global pooling before the classifier."""
     network = AlexNet(num_classes=num_classes)
     network.features[0] = nn.Conv2d(channels, 64, kernel_size=3, padding=1)
     network.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -111,7 +111,7 @@ def alexnet(channels: int, num_classes: int) -> Peer:
 
 
 class _PooledSqueezeNet(nn.Module):
-    """SqueezeNet with the average over places before the classifier, which makes that a linear layer."""
+    """SqueezeNet with global average pooling before the classifier, which makes the classifier a linear layer."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -128,13 +128,13 @@ class _PooledSqueezeNet(nn.Module):
 
 @register("squeezenet")
 def squeezenet(channels: int, num_classes: int) -> Peer:
-    """SqueezeNet 1.1 (Iandola et al. 2016, arXiv 1602.07360); averages first, then classifies, without a ReLU."""
+    """SqueezeNet 1.1 (Iandola et al. 2016, arXiv 1602.07360), pooling before the classifier, no ReLU after it."""
     return peer_from(_PooledSqueezeNet(channels, num_classes), "fc")
 
 
 @register("mobilenetv2")
 def mobilenetv2(channels: int, num_classes: int) -> Peer:
-    """MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381); the first two of its five halvings are left out."""
+    """MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) without the first two of its five strides of 2."""
     setting = [
         [1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1],
     ]  # fmt: skip
@@ -147,7 +147,7 @@ def mobilenetv2(channels: int, num_classes: int) -> Peer:
 
 @register("shufflenetv2")
 def shufflenetv2(channels: int, num_classes: int) -> Peer:
-    """ShuffleNetV2 x1 (Ma et al. 2018, arXiv 1807.11164); its first two halvings are left out."""
+    """ShuffleNetV2 x1 (Ma et al. 2018, arXiv 1807.11164) without its first two strides of 2."""
     network = ShuffleNetV2([4, 8, 4], [24, 116, 232, 464, 1024], num_classes=num_classes)
     network.conv1[0] = _stem(channels, 24)
     network.maxpool = nn.Identity()

@@ -9,26 +9,33 @@ from torch import Tensor, nn
 
 
 class PeerOutput(NamedTuple):
-    """What a peer says of a batch of images: (B, C) logits and the (B, D) embedding they come from."""
+    """A peer's output for a batch of B images: (B, C) logits and the (B, D) embedding that they are computed from."""
 
     logits: Tensor
     embedding: Tensor
 
     def detach(self) -> "PeerOutput":
-        """The same output as a fixed target: no gradient flows back through it."""
+        """The same output as a fixed target, through which no gradient flows back."""
         return PeerOutput(self.logits.detach(), self.embedding.detach())
 
 
 class Peer(nn.Module):
-    """One network of a group that learns together: `backbone` maps images to embeddings of width `width`."""
+    """One network of a group that learns together: a backbone, which makes embeddings, and a linear classifier."""
 
     def __init__(self, backbone: nn.Module, width: int, num_classes: int) -> None:
+        """Put a new classifier on top of a backbone.
+
+        Args:
+            backbone: maps (B, channels, H, W) images to (B, width) embeddings.
+            width: of the embedding.
+            num_classes: the number of classes.
+        """
         super().__init__()
         self.backbone = backbone
         self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, images: Tensor) -> PeerOutput:
-        """(B, channels, H, W) normalised images -> logits and embedding, at least float32 under autocast too."""
+        """Logits and embedding of (B, channels, H, W) normalised images; float32 even under autocast."""
         embedding = self.backbone(images)
         if torch.is_autocast_enabled(embedding.device.type):
             embedding = embedding.float()
@@ -39,12 +46,12 @@ class Peer(nn.Module):
 class StridedDepthwise(nn.Conv2d):
     """A convolution that stays in float32 under autocast on a CPU.
 
-    The backward pass of strided depthwise convolutions in bfloat16 is many times slower there.
+    On a CPU the backward pass of strided depthwise convolutions is many times slower in bfloat16.
     """
 
     @classmethod
     def like(cls, other: nn.Conv2d) -> "StridedDepthwise":
-        """The same convolution, with the parameters of `other`."""
+        """The same convolution as `other`, with the same parameters."""
         layer = cls(
             other.in_channels, other.out_channels, other.kernel_size, other.stride, other.padding,  # type: ignore[arg-type]
             other.dilation, other.groups, other.bias is not None, other.padding_mode, device="meta",  # type: ignore[arg-type]
@@ -53,7 +60,7 @@ class StridedDepthwise(nn.Conv2d):
         return layer
 
     def forward(self, images: Tensor) -> Tensor:
-        """As Conv2d."""
+        """The convolution of (B, channels, H, W) images."""
         if images.device.type != "cpu":
             return super().forward(images)
         with torch.autocast("cpu", enabled=False):
@@ -61,13 +68,13 @@ class StridedDepthwise(nn.Conv2d):
 
 
 def peer_from(network: nn.Module, classifier: str) -> Peer:
-    """Any network whose last layer is linear, as a peer: what enters that layer becomes the embedding.
+    """Make a peer of any network whose last layer is linear; the input of that layer becomes the embedding.
 
     Args:
-        network: of torchvision, or your own; it maps images to logits. It is changed in place.
+        network: one of torchvision or your own, from images to logits. It is changed in place.
         classifier: the name of its last layer, such as "fc" or "classifier.6".
 
-    Raises: ValueError where there is no linear layer of that name.
+    Raises: ValueError if there is no linear layer of that name.
     """
     names = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     if classifier not in names:
@@ -82,24 +89,24 @@ def peer_from(network: nn.Module, classifier: str) -> Peer:
 
 
 def prepared(peer: Peer) -> Peer:
-    """The peer as training wants it: weights channels last, strided depthwise convolutions in float32 on CPUs."""
-    for place, layer in list(peer.named_modules()):
+    """The peer in a form that trains fast: channels-last weights, and `StridedDepthwise` where it is of use."""
+    for name, layer in list(peer.named_modules()):
         if type(layer) is nn.Conv2d and max(layer.stride) > 1 and 1 < layer.groups == layer.in_channels:
-            peer.set_submodule(place, StridedDepthwise.like(layer))
+            peer.set_submodule(name, StridedDepthwise.like(layer))
     return peer.to(memory_format=torch.channels_last)
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of learnable parameters."""
+    """The number of learnable parameters."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def frozen_copy(peer: Peer) -> Peer:
-    """A copy of a peer that no longer learns: in evaluation mode, without gradients."""
+    """A copy of a peer that no longer learns: it is in evaluation mode and has no gradients."""
     return deepcopy(peer).eval().requires_grad_(False)
 
 
 def frozen_copies(peers: Sequence[Peer]) -> list[Peer]:
-    """A frozen copy of each; a teacher that stands for several peers is copied, and will answer, only once."""
+    """A frozen copy of each peer; one that is in the list several times is copied only once."""
     copies = {id(peer): frozen_copy(peer) for peer in peers}
     return [copies[id(peer)] for peer in peers]

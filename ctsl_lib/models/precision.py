@@ -1,4 +1,4 @@
-"""In which precision the layers before the embedding compute."""
+"""The precision in which the layers before the embedding compute."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -12,8 +12,8 @@ def autocast(device: "torch.device", precision: Precision) -> "torch.autocast":
     """A context in which layers compute in this precision; weights, logits and losses stay float32.
 
     Args:
-        device: where the network is.
-        precision: bf16 for bfloat16, fp32 for no change.
+        device: the device of the network.
+        precision: "bf16" for bfloat16, "fp32" for no change.
     """
     import torch
 

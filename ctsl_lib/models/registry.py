@@ -1,6 +1,6 @@
 """Networks by name: the kit's own and those that a user registers.
 
-Importing this module is enough to build any of them: the module that defines a network is imported when needed.
+After an import of this module any of the kit's networks can be built; the module that defines it is imported then.
 """
 
 from collections.abc import Callable
@@ -20,20 +20,29 @@ BUILT_IN = {
     ),
     "ctsl_lib.models.reid": ("reid_resnet18", "reid_resnet50", "reid_mobilenetv2", "reid_shufflenetv2"),
 }  # fmt: skip
-"""Module -> the networks that it registers when it is imported."""
+"""Module -> names of the networks that it registers when it is imported."""
 HOME = {name: module for module, names in BUILT_IN.items() for name in names}
 
 NETWORKS: dict[str, Builder] = {}
-"""Name -> function of (channels of the images, number of classes) that returns an untrained Peer.
+"""Name -> function (channels, num_classes) -> untrained Peer, for the networks whose module has been imported.
 
-It holds what has been imported; `network_names` lists all.
+`network_names` lists all of them.
 """
 
 
 def register(name: str) -> Callable[[Builder], Builder]:
-    """Add a network to the registry under `name`: decorate a function (channels, num_classes) -> Peer.
+    """Add a network to the registry: decorate a function (channels of the images, number of classes) -> Peer.
 
-    Raises: ValueError where the name is taken.
+    >>> from torch import nn
+    >>> from ctsl_lib.models.peer import Peer
+    >>> @register("linear_peer")
+    ... def linear_peer(channels: int, num_classes: int) -> Peer:
+    ...     backbone = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())
+    ...     return Peer(backbone, width=16 * channels, num_classes=num_classes)
+    >>> build_peer("linear_peer", channels=1, num_classes=10, seed=0).classifier
+    Linear(in_features=16, out_features=10, bias=True)
+
+    Raises: ValueError if the name is taken.
     """
 
     def add(builder: Builder) -> Builder:
@@ -46,24 +55,27 @@ def register(name: str) -> Callable[[Builder], Builder]:
 
 
 def network_names() -> list[str]:
-    """All names that `build_peer` knows."""
+    """The names of all networks that `build_peer` can build."""
     return sorted({*HOME, *NETWORKS})
 
 
 def check_network(name: str) -> str:
-    """Return `name` if it is a network's, else raise a ValueError that lists what is."""
+    """Return `name` if it is the name of a network, else raise a ValueError that lists all names."""
     if name not in HOME and name not in NETWORKS:
         raise ValueError(f"network must be one of {', '.join(network_names())}; got {name!r}")
     return name
 
 
 def build_peer(name: str, channels: int, num_classes: int, seed: int) -> "Peer":
-    """An untrained network whose initial weights depend on `seed` alone; they lie channels last.
+    """An untrained network; its initial weights depend on `seed` alone and are stored channels last.
 
     Args:
         name: one of `network_names`.
-        channels: of the images. num_classes: how many answers there are.
-        seed: of the weights.
+        channels: of the images.
+        num_classes: the number of classes.
+        seed: fixes the initial weights.
+
+    Raises: ValueError if there is no network of that name.
     """
     from ctsl_lib.models.peer import prepared
     from ctsl_lib.randomness import seeded

@@ -1,4 +1,4 @@
-"""Networks for person re-identification: torchvision's own, stem and all, for 256x128."""
+"""Networks for person re-identification: torchvision's, unchanged, for pictures of 256x128."""
 
 from collections.abc import Callable
 
@@ -19,25 +19,25 @@ def _whole(network: Callable[..., nn.Module], classifier: str, channels: int, nu
 
 @register("reid_resnet18")
 def reid_resnet18(channels: int, num_classes: int) -> Peer:
-    """ResNet-18 as torchvision has it; embeddings of width 512."""
+    """torchvision's ResNet-18; embeddings of width 512."""
     return _whole(torchvision.models.resnet18, "fc", channels, num_classes)
 
 
 @register("reid_resnet50")
 def reid_resnet50(channels: int, num_classes: int) -> Peer:
-    """ResNet-50 as torchvision has it; embeddings of width 2048."""
+    """torchvision's ResNet-50; embeddings of width 2048."""
     return _whole(torchvision.models.resnet50, "fc", channels, num_classes)
 
 
 @register("reid_mobilenetv2")
 def reid_mobilenetv2(channels: int, num_classes: int) -> Peer:
-    """MobileNetV2 as torchvision has it; embeddings of width 1280."""
+    """torchvision's MobileNetV2; embeddings of width 1280."""
     return _whole(torchvision.models.mobilenet_v2, "classifier.1", channels, num_classes)
 
 
 @register("reid_shufflenetv2")
 def reid_shufflenetv2(channels: int, num_classes: int) -> Peer:
-    """ShuffleNetV2 x1 as torchvision has it; embeddings of width 1024."""
+    """torchvision's ShuffleNetV2 x1; embeddings of width 1024."""
     return _whole(torchvision.models.shufflenet_v2_x1_0, "fc", channels, num_classes)
 
 
@@ -47,18 +47,21 @@ IMAGENET = {
     "reid_mobilenetv2": torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1.url,
     "reid_shufflenetv2": torchvision.models.ShuffleNet_V2_X1_0_Weights.IMAGENET1K_V1.url,
 }
-"""Where torchvision gives out ImageNet weights for a network's backbone."""
+"""Network -> address of the ImageNet weights that torchvision offers for its backbone."""
 
 
 def load_imagenet(name: str, peer: Peer) -> None:
-    """Give the network called `name` ImageNet's backbone, fetched once by torchvision's own download.
+    """Give a network torchvision's ImageNet weights; they are downloaded once and kept in torch's cache.
 
-    The classifier keeps its random weights. Raises: ValueError where torchvision has no such weights, DataError
-    where they cannot be fetched.
+    Args:
+        name: the network's name in the registry.
+        peer: the network; its backbone is changed in place, its classifier keeps its random weights.
+
+    Raises: ValueError if torchvision has no weights for this network, DataError if the download fails.
     """
     if name not in IMAGENET:
         raise ValueError(
-            f"initial must be 'random' for {name}: ImageNet weights are there for {', '.join(IMAGENET)}"
+            f"initial must be 'random' for {name}: torchvision has ImageNet weights for {', '.join(IMAGENET)}"
         )
     url = IMAGENET[name]
     try:
@@ -68,7 +71,7 @@ def load_imagenet(name: str, peer: Peer) -> None:
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"ImageNet weights of {name} could not be fetched from {url} ({error}). Put that file into "
-            f"{torch.hub.get_dir()}/checkpoints, or start from scratch with initial='random'"
+            f"{torch.hub.get_dir()}/checkpoints, or start from random weights with initial='random'"
         ) from error
     own = peer.backbone.state_dict()
     peer.backbone.load_state_dict({key: value for key, value in state.items() if key in own})

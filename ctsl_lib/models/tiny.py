@@ -15,7 +15,7 @@ def _conv(inputs: int, outputs: int) -> nn.Sequential:
 
 @register("tiny_cnn")
 def tiny_cnn(channels: int, num_classes: int) -> Peer:
-    """Three plain convolutions, 16-32-64 wide, global average pooling; for 8x8 to 32x32 images."""
+    """Three convolutions of 16, 32 and 64 channels, then global average pooling; for images of 8x8 to 32x32."""
     backbone = nn.Sequential(
         _conv(channels, 16),
         _conv(16, 32),
@@ -29,7 +29,7 @@ def tiny_cnn(channels: int, num_classes: int) -> Peer:
 
 @register("tiny_reid")
 def tiny_reid(channels: int, num_classes: int) -> Peer:
-    """Four convolutions, 16-32-64-64 wide, early halvings, global average pooling; for 64x32 pictures."""
+    """Four convolutions of 16, 32, 64 and 64 channels with early pooling; for pictures of 64x32."""
     backbone = nn.Sequential(
         nn.MaxPool2d(2),
         _conv(channels, 16),
@@ -45,7 +45,7 @@ def tiny_reid(channels: int, num_classes: int) -> Peer:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside an identity path."""
+    """Two convolutions whose result is added to their input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -55,13 +55,13 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Same shape in and out."""
+        """(B, width, H, W) -> (B, width, H, W)."""
         return F.relu(images + self.second(self.first(images)))
 
 
 @register("tiny_resnet")
 def tiny_resnet(channels: int, num_classes: int) -> Peer:
-    """A residual network, 24 and 32 wide, early pooling, global average pooling; for 8x8 to 32x32 images."""
+    """A residual network of 24 and 32 channels with early pooling; for images of 8x8 to 32x32."""
     backbone = nn.Sequential(
         _conv(channels, 24),
         nn.MaxPool2d(2),

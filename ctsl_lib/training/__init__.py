@@ -1,4 +1,4 @@
 """One loop for every method and for both stages.
 
-`recipe` says how to train, `batches` what the loop is fed with, `checkpoint` how a killed run goes on.
+`recipe` says how to train, `batches` feeds the loop, `checkpoint` lets a run that was stopped go on.
 """

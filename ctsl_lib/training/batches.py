@@ -1,4 +1,4 @@
-"""What the loop is fed with: augmented batches, and the frozen copies' answers to them."""
+"""The batches of an epoch: augmented images, labels, and the frozen copies' answers to the images."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,10 +15,17 @@ from ctsl_lib.training.recipe import Recipe
 
 
 class FrozenLogits:
-    """Answers of the frozen copies to a batch; computed once for all where images are never changed."""
+    """The frozen copies' answers to each batch; without augmentation they are computed only once, at the start."""
 
     def __init__(self, frozen: Sequence[Peer] | None, data: Dataset, recipe: Recipe) -> None:
-        copies = list(dict.fromkeys(frozen or ()))  # one teacher of several peers answers once
+        """Prepare the copies' answers.
+
+        Args:
+            frozen: for each peer its frozen copy; None if no term needs them.
+            data: the data set, on the copies' device.
+            recipe: whether images are augmented, and the precision.
+        """
+        copies = list(dict.fromkeys(frozen or ()))  # a teacher that several peers share answers once
         self.index = [copies.index(copy) for copy in frozen or ()]
         self.frozen = copies
         self.precision = recipe.precision
@@ -29,10 +36,11 @@ class FrozenLogits:
 
     @torch.no_grad()
     def __call__(self, batch: Tensor, images: Tensor) -> list[Tensor] | None:
-        """For each peer the (B, C) logits of its copy, or None where there are no copies.
+        """For each peer the (B, C) logits of its copy; None if there are no copies.
 
         Args:
-            batch: (B,) which training images. images: the same images, augmented and normalised.
+            batch: (B,) indices of the training images.
+            images: (B, channels, H, W) the same images, augmented and normalised.
         """
         if not self.frozen:
             return None
@@ -45,9 +53,17 @@ class FrozenLogits:
 
 
 class Batches:
-    """The batches of one epoch: augmented images, labels, the frozen copies' logits."""
+    """The batches of one epoch: iterate over augmented images, labels, and the frozen copies' logits."""
 
     def __init__(self, data: Dataset, recipe: Recipe, seed: int, epoch: int, frozen_logits: FrozenLogits) -> None:
+        """Draw the order of the images and their augmentation.
+
+        Args:
+            data: the data set.
+            recipe: batch size, sampling and augmentation.
+            seed, epoch: together they fix all random numbers; epochs are counted from 0.
+            frozen_logits: gives the frozen copies' answers.
+        """
         self.data, self.recipe, self.frozen_logits = data, recipe, frozen_logits
         self.seed, self.epoch = seed, epoch
         (n, _, height, width), device = data.train.images.shape, data.train.images.device

@@ -1,4 +1,4 @@
-"""The state of a run between two epochs, on disk, so that a killed run goes on where it was."""
+"""The state of a run between two epochs, on disk, so that a run that was stopped can go on from there."""
 
 import json
 import os
@@ -14,32 +14,33 @@ from ctsl_lib.environment import write_atomically
 from ctsl_lib.errors import StateError
 
 STALE = 3600.0
-"""Seconds without a sign of life after which a run on another machine counts as stopped."""
+"""A run on another machine counts as stopped if it has written nothing for this many seconds."""
 
 
 class Checkpoint:
-    """Keeps a run's state at `path`, and beside it a note for `ctsl status` of who works on it and how far it is.
+    """Saves the state of a run, and beside it a note for `ctsl status`: which process works on it, and how far it is.
 
-    All random numbers of an epoch follow from the seed and the epoch's number (see `seeds`), so the state of the
-    networks and the optimiser is everything: a run that goes on from here ends bit for bit like one undisturbed.
+    All random numbers of an epoch follow from the seed and the number of the epoch (see `ctsl_lib.randomness`). So
+    the networks and the optimiser are all that must be saved, and a run that goes on from a checkpoint ends bit for
+    bit like one that was never stopped.
     """
 
     def __init__(self, path: Path, every: float = 30.0) -> None:
-        """Save at the first end of an epoch that comes `every` seconds after the last save."""
+        """Keep the state at `path`; save it at the end of an epoch if `every` seconds have passed since last time."""
         self.path, self.every = path, every
         self.data_digest = ""
-        """Of the images that the run is made from."""
+        """The digest of the images that the run trains on."""
         self.note_path = path.with_suffix(".running")
         self._seconds_before = 0.0
         self._started = self._saved = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Seconds of work that went into the run so far, over all its parts."""
+        """Seconds that the run has taken so far, those before it was stopped included."""
         return self._seconds_before + time.monotonic() - self._started
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, or None where there is none; one that cannot be used is named in a warning."""
+        """The saved state, or None if there is none. One that cannot be used causes a warning and is ignored."""
         try:
             state = read_state(self.path, "epoch", "peers", "optimizer", "scheduler", "history", "seconds")
             if state["data_digest"] != self.data_digest:
@@ -53,7 +54,13 @@ class Checkpoint:
         return state
 
     def end_of_epoch(self, state: dict[str, Any], done: int, epochs: int) -> None:
-        """Note that `done` of `epochs` are done, and save `state` if it is time to."""
+        """Write the note, and save the state if enough time has passed since the last save.
+
+        Args:
+            state: what the run needs to go on: states of networks, optimiser and scheduler, and the history.
+            done: the number of epochs that are finished.
+            epochs: the number of epochs of the whole run.
+        """
         self.note(done, epochs)
         if time.monotonic() - self._saved >= self.every and done < epochs:
             import torch
@@ -63,12 +70,17 @@ class Checkpoint:
             self._saved = time.monotonic()
 
     def note(self, done: int, epochs: int) -> None:
-        """Say that this process works on the run, and how far it is."""
+        """Write which process works on the run and how far it is.
+
+        Args:
+            done: the number of epochs that are finished.
+            epochs: the number of epochs of the whole run.
+        """
         facts = {"host": socket.gethostname(), "pid": os.getpid(), "epoch": done, "epochs": epochs}
         write_atomically(self.note_path, lambda temporary: temporary.write_text(json.dumps(facts)))
 
     def state(self) -> str:
-        """What a run without a record is: running with its epoch, stopped after an epoch, or missing."""
+        """How a run without a record stands, in words: running, with its epoch; stopped, with its epoch; missing."""
         try:
             note = json.loads(self.note_path.read_text(encoding="utf-8"))
             progress = f"{note['epoch']} of {note['epochs']}"
@@ -79,15 +91,20 @@ class Checkpoint:
         return f"running: epoch {progress}" if running else f"stopped after epoch {progress}"
 
     def clear(self) -> None:
-        """Remove state and note: the run has its record."""
+        """Remove state and note, which nobody needs once the run has a record."""
         self.path.unlink(missing_ok=True)
         self.note_path.unlink(missing_ok=True)
 
 
 def read_state(path: Path, *names: str) -> dict[str, Any]:
-    """What a file of states holds, by name: `data_digest` and these others.
+    """Read a file with the state of a run or with trained weights.
 
-    Raises: FileNotFoundError where there is none, StateError where it is damaged or something else.
+    Args:
+        path: the file.
+        names: the entries that it must have, beside `data_digest`.
+
+    Returns: name -> entry, with all tensors on the CPU.
+    Raises: FileNotFoundError if there is no file, StateError if it is damaged or lacks an entry.
     """
     import torch
 
@@ -96,10 +113,10 @@ def read_state(path: Path, *names: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError):
-        raise StateError("it is damaged, or no file of states") from None
+        raise StateError("it is damaged, or not a file of this kind") from None
     missing = [name for name in ("data_digest", *names) if not isinstance(state, dict) or name not in state]
     if missing:
-        raise StateError(f"it does not hold {', '.join(missing)}")
+        raise StateError(f"it has no {', '.join(missing)}")
     return dict(state)
 
 

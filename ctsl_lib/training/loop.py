@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from ctsl_lib.data.types import Dataset, SplitName
-from ctsl_lib.environment import show
+from ctsl_lib.environment import shows_progress
 from ctsl_lib.errors import NonFiniteLossError
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.metrics.evaluation import scores
@@ -36,24 +36,25 @@ def train(
     """Train the peers together, in place, on the device that they are on.
 
     Args:
-        peers: K >= 1 networks; K = 1 has no mutual terms.
-        objective: weights of the terms, the same for every peer.
+        peers: K >= 1 networks; a single one has no terms that compare peers.
+        objective: the weights of the terms, the same for every peer.
         data: the data set, on the peers' device.
         recipe: how to train.
         seed: fixes the order of images, augmentation and dropout.
-        frozen: a trained copy for every peer, for the self term; never changed.
+        frozen: for every peer a trained copy, for the self term; they do not change.
         evaluate_on: the split for the accuracy curve; choose settings on "validation" only.
-        checkpoint: where to keep the state between epochs, and to go on from if there is one.
-        progress: show a bar; by default unless the environment variable CTSL_PROGRESS is 0.
+        checkpoint: saves the state between epochs; if it has a state already, training goes on from there.
+        progress: whether to draw a progress bar; by default unless the environment variable CTSL_PROGRESS is 0.
 
-    Returns: the history. Raises: ValueError on settings that do not fit, NonFiniteLossError.
+    Returns: the curves of terms and accuracies.
+    Raises: ValueError on settings that do not fit, NonFiniteLossError if a term becomes NaN or infinite.
     """
     _check_settings(peers, objective, data, recipe, frozen, evaluate_on)
     steps = len(data.train) // recipe.batch_size
     optimizer = make_optimizer([parameter for peer in peers for parameter in peer.parameters()], recipe)
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(recipe, step / (recipe.epochs * steps)))
     frozen_logits = FrozenLogits(frozen, data, recipe)
-    if recipe.compile and data.train.images.is_cuda:  # on a CPU compiled networks do not pay for themselves
+    if recipe.compile and data.train.images.is_cuda:  # on a CPU, compiling takes longer than it saves
         for network in (*peers, *frozen_logits.frozen):
             network.compile()
     history = History(terms=[{} for _ in peers], accuracy=[[] for _ in peers], evaluated=[])
@@ -68,14 +69,19 @@ def train(
 
     epochs = range(first, recipe.epochs)
     bar = tqdm(
-        epochs, desc="training", unit="epoch", initial=first, total=recipe.epochs, disable=not show(progress)
+        epochs,
+        desc="training",
+        unit="epoch",
+        initial=first,
+        total=recipe.epochs,
+        disable=not shows_progress(progress),
     )
     for epoch in bar:
         batches = Batches(data, recipe, seed, epoch, frozen_logits)
         history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
         if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
-            found = scores(peers, data.split(evaluate_on), data, recipe.precision)
-            history.add_accuracy(epoch + 1, found)
+            accuracy = scores(peers, data.split(evaluate_on), data, recipe.precision)
+            history.add_accuracy(epoch + 1, accuracy)
         if checkpoint is not None:
             state = {
                 "epoch": epoch + 1,
@@ -89,7 +95,12 @@ def train(
 
 
 def make_optimizer(parameters: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser of these parameters."""
+    """The optimiser that the recipe names.
+
+    Args:
+        parameters: what it changes.
+        recipe: optimiser, learning rate, momentum and weight decay.
+    """
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "amsgrad":
         betas = (recipe.momentum, 0.999)
@@ -108,10 +119,10 @@ def _check_settings(
     n = len(data.train)
     if not len(data.split(evaluate_on)):
         raise ValueError(
-            f"evaluate_on is {evaluate_on!r}, but {data.name} has no such images; raise n_validation"
+            f"evaluate_on is {evaluate_on!r}, but {data.name} has no such images; set n_validation above 0"
         )
     if not peers:
-        raise ValueError("peers must hold 1 or more networks, got none")
+        raise ValueError("peers must be 1 or more networks, got none")
     objective.check_peers(len(peers))
     if recipe.batch_size > n:
         raise ValueError(f"batch_size must be at most the {n} training images, got {recipe.batch_size}")
@@ -126,10 +137,10 @@ def _epoch(
     optimizer: torch.optim.Optimizer,
     scheduler: LambdaLR,
 ) -> list[dict[str, float]]:
-    """Once through the training images; returns for each peer term -> mean over the batches."""
+    """Train on all batches of an epoch; returns for each peer a dict: term -> mean over the batches."""
     everyone, recipe = range(len(peers)), batches.recipe
     groups = [everyone] if objective.update == "simultaneous" else [range(k, k + 1) for k in everyone]
-    seen = _Terms(batches.epoch)
+    epoch_terms = _Terms(batches.epoch)
     for peer in peers:
         peer.train()
     for step, (images, labels, copies) in enumerate(batches):
@@ -139,15 +150,15 @@ def _epoch(
             with seeded(draws, images.device), autocast(images.device, recipe.precision):
                 outputs = [peer(images) for peer in peers]  # all forwards first
             losses = objective(outputs, labels, copies, only=group, compiled=recipe.compile)
-            total = seen.add(dict(zip(group, losses, strict=True)))  # for each peer a dict: term -> scalar
+            total = epoch_terms.add(dict(zip(group, losses, strict=True)))  # for each peer a dict: term -> scalar
             total.backward()
             optimizer.step()
         scheduler.step()
-    return seen.means(len(peers), len(batches))
+    return epoch_terms.means(len(peers), len(batches))
 
 
 class _Terms:
-    """The terms of one epoch. On a GPU they are looked at now and then only: each look waits for it."""
+    """The terms of one epoch. On a GPU they are checked only every hundred steps, as each check waits for the GPU."""
 
     EVERY = 100
 
@@ -157,7 +168,7 @@ class _Terms:
         self.values: list[Tensor] = []
 
     def add(self, losses: dict[int, dict[str, Tensor]]) -> Tensor:
-        """Take note of the terms of a step (peer -> term -> scalar) and return their sum."""
+        """Store the terms of one step (peer -> term -> scalar) and return their sum."""
         values = torch.stack([value for loss in losses.values() for value in loss.values()])
         self.names.append([(k, name) for k, loss in losses.items() for name in loss])
         self.values.append(values.detach())
@@ -166,20 +177,20 @@ class _Terms:
         return values.sum()
 
     def check(self) -> None:
-        """Raise for the first step that has a term which is not finite."""
-        fresh, self.checked = range(self.checked, len(self.values)), len(self.values)
-        if not fresh or torch.isfinite(torch.cat([self.values[step] for step in fresh])).all():
+        """Raise a NonFiniteLossError that names the first step with a term that is NaN or infinite, if there is one."""
+        unchecked, self.checked = range(self.checked, len(self.values)), len(self.values)
+        if not unchecked or torch.isfinite(torch.cat([self.values[step] for step in unchecked])).all():
             return
-        step = next(step for step in fresh if not torch.isfinite(self.values[step]).all())
+        step = next(step for step in unchecked if not torch.isfinite(self.values[step]).all())
         pairs = zip(self.names[step], self.values[step].tolist(), strict=True)
-        said = ", ".join(f"peer {k} {name} = {value:g}" for (k, name), value in pairs)
-        raise NonFiniteLossError(f"loss is not finite in epoch {self.epoch + 1}, step {step + 1}: {said}")
+        terms = ", ".join(f"peer {k} {name} = {value:g}" for (k, name), value in pairs)
+        raise NonFiniteLossError(f"loss is not finite in epoch {self.epoch + 1}, step {step + 1}: {terms}")
 
     def means(self, peers: int, steps: int) -> list[dict[str, float]]:
-        """For each peer term -> mean over the steps."""
+        """For each peer a dict: term -> mean over the steps."""
         self.check()
         sums: list[dict[str, float]] = [{} for _ in range(peers)]
         names = [name for step in self.names for name in step]
         for (k, name), value in zip(names, torch.cat(self.values).tolist(), strict=True):
             sums[k][name] = sums[k].get(name, 0.0) + value
-        return [{name: value / steps for name, value in found.items()} for found in sums]
+        return [{name: value / steps for name, value in sums_of_peer.items()} for sums_of_peer in sums]

@@ -13,33 +13,34 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 
     epochs: int = Field(default=12, ge=1)
     batch_size: int = Field(default=32, ge=3)
-    """Images a step; the last, incomplete batch of an epoch is left out."""
+    """Images in each step; the last, incomplete batch of an epoch is left out."""
     images_per_class: int = Field(default=0, ge=0)
-    """0: batches are drawn from all images. Else each holds this many of every class in it (identity sampling),
-    so that images of one class meet; an epoch has as many batches as otherwise."""
+    """0: batches are drawn from all images. Otherwise each batch has this many images of every class that occurs in
+    it (identity sampling), so that images of one class meet. The number of batches in an epoch is the same."""
     optimizer: Literal["sgd", "amsgrad"] = "sgd"
-    """amsgrad: Adam with AMSGrad, `momentum` its first beta; usual for person re-identification."""
+    """amsgrad: Adam with AMSGrad and `momentum` as its first beta; usual for person re-identification."""
     learning_rate: float = Field(default=0.05, gt=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0, allow_inf_nan=False)
     schedule: Literal["one_cycle", "cosine", "steps"] = "one_cycle"
-    """one_cycle: up over the first 30 %, then down a cosine. cosine: down. steps: times `drop` at `drop_at`."""
+    """The learning rate over time. one_cycle: it rises for the first 30 % of the training, then falls along a cosine.
+    cosine: it falls along a cosine from the start. steps: it is multiplied by `drop` at each point of `drop_at`."""
     drop_at: tuple[float, ...] = (0.3, 0.6, 0.8)
-    """For `steps`: where to lower the rate, as shares of the training (0.3, 0.6, 0.8 of 200: 60, 120, 160)."""
+    """For `steps`: when the rate drops, as shares of the training. Of 200 epochs these are 60, 120 and 160."""
     drop: float = Field(default=0.2, gt=0, lt=1)
     padding: int = Field(default=1, ge=0)
-    """Random shift of each image by up to this many pixels; 0 for none."""
+    """Each image is shifted at random by up to this many pixels; 0 for no shift."""
     mirror: bool = False
-    """Random left-right flip of each image."""
+    """Whether each image is flipped left to right at random."""
     erasing: float = Field(default=0.0, ge=0, le=1)
     """Probability that a rectangle of an image is erased."""
     precision: Precision = "fp32"
     """bf16: layers before the embedding compute in bfloat16; weights, logits and losses stay float32."""
     compile: bool = False
-    """Compile the relation losses' inner loop, and on a GPU the networks, with torch.compile: it takes seconds to
-    minutes at the start, and changes last digits."""
+    """Compile the inner loop of the relation losses, and on a GPU the networks, with torch.compile. This takes
+    seconds to minutes at the start and changes the last digits of results."""
     evaluate_every: int = Field(default=1, ge=1)
-    """Epochs between two points of the accuracy curve."""
+    """The accuracy is measured after every so many epochs, and after the last one."""
 
     @model_validator(mode="after")
     def _whole_groups(self) -> "Recipe":
@@ -57,7 +58,12 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 
 
 def learning_rate_factor(recipe: Recipe, done: float) -> float:
-    """The learning rate, as a share of the recipe's, after the share `done` of the training."""
+    """The learning rate at one moment of the training, as a share of `recipe.learning_rate`.
+
+    Args:
+        recipe: names the schedule.
+        done: how much of the training is done, from 0 to 1.
+    """
     if recipe.schedule == "steps":
         return recipe.drop ** sum(done >= share for share in recipe.drop_at)
     if recipe.schedule == "cosine":

@@ -1,0 +1,98 @@
+"""A user's own network, data set, term and metric: known to the command and to worker processes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ctsl_lib.data.specs import Digits
+from ctsl_lib.environment import load_plugins
+from ctsl_lib.metrics.evaluation import METRICS, evaluate, metric
+from ctsl_lib.models.registry import build_peer
+
+GUIDE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PLUGIN = "\n".join(re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)) + "\nfrom ctsl_lib import run\n"
+[PROFILE] = re.findall(r"```yaml\n(.*?)```", GUIDE, flags=re.DOTALL)
+SCRIPT = """
+import sys
+
+from ctsl_lib import Objective, Recipe, Spec, Store, grid, process_pool, run_grid
+
+if __name__ == "__main__":
+    base = Spec(data={"name": "ramps"}, peers=("wide_mlp", "wide_mlp"), recipe=Recipe(epochs=2))
+    rows = {"mine": Objective(ce=1, feature=0.5)}
+    with process_pool(2) as pool:
+        for record in run_grid(grid(base, rows, range(2)), Store(sys.argv[1]), executor=pool):
+            print(record.model_dump_json())
+"""
+
+
+def start(*arguments: str, folder: Path, plugins: str) -> subprocess.CompletedProcess[str]:
+    variables = {"CTSL_PLUGINS": plugins, "CTSL_RECORDS": str(folder / "records"), "CTSL_PROGRESS": "0"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_workers_know_plugins(tmp_path: Path) -> None:
+    plugin, script = tmp_path / "my_plugin.py", tmp_path / "script.py"
+    plugin.write_text(PLUGIN, encoding="utf-8")
+    script.write_text(SCRIPT, encoding="utf-8")
+    ended = start(str(script), str(tmp_path / "records"), folder=tmp_path, plugins=str(plugin))
+    assert ended.returncode == 0, ended.stderr
+    records = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [record["spec"]["seed"] for record in records] == [0, 1]
+    for record in records:
+        assert list(record["history"]["terms"][0]) == ["ce", "feature"]
+        assert all(50 <= value <= 100 for value in record["metrics"]["confidence"])
+        assert min(record["metrics"]["top1"]) > 90 and len(record["metrics"]["confidence"]) == 2
+        assert record["parameters"] == [6702, 6702] and record["spec"]["data"]["name"] == "ramps"
+
+
+@pytest.mark.slow
+def test_the_command_knows_plugins(tmp_path: Path) -> None:
+    plugin = tmp_path / "my_plugin.py"
+    plugin.write_text(PLUGIN, encoding="utf-8")
+    command = "import sys; from ctsl_lib.cli.main import main; sys.argv[0] = 'ctsl'; main()"
+    rows = [f"{name}={value}" for name, value in (line.split(": ", 1) for line in PROFILE.splitlines())]
+    given = [*rows, "pairs=[[wide_mlp, wide_mlp]]", "n_train=100", "n_validation=null", "epochs=1", "seeds=1"]
+    options = ["train", "ramps", *(word for value in given for word in ("-p", value)), "--processes", "1"]
+    ended = start("-c", command, *options, folder=tmp_path, plugins=str(plugin))
+    assert ended.returncode == 0, ended.stderr
+    assert len(list((tmp_path / "records" / "ramps").glob("*.json"))) == 3
+    ended = start("-c", command, *options, folder=tmp_path, plugins="nowhere.py")
+    assert ended.returncode == 1
+    assert ended.stderr == "error: CTSL_PLUGINS names nowhere.py, which does not exist\n"
+
+
+def test_plugins_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("json.py", "test_broken_plugin.py"):
+        (tmp_path / name).write_text("import no_such_module\n", encoding="utf-8")
+    monkeypatch.setenv("CTSL_PLUGINS", str(tmp_path / "json.py"))
+    with pytest.raises(ValueError, match="json is another module: rename the file"):
+        load_plugins()
+    monkeypatch.setenv("CTSL_PLUGINS", str(tmp_path / "test_broken_plugin.py"))
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        load_plugins()
+    monkeypatch.setenv("CTSL_PLUGINS", "no_such_module,json")
+    with pytest.raises(ValueError, match="names no_such_module, which does not exist"):
+        load_plugins()
+
+
+def test_a_metric_is_evaluated_for_each_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctsl_lib.metrics.evaluation.METRICS", dict(METRICS))
+    metric("test_width")(lambda output, labels: float(output.embedding.shape[1] + 0 * len(labels)))
+    data = Digits().load(0)
+    peers = [build_peer(name, 1, 10, seed=0) for name in ("tiny_cnn", "tiny_resnet")]
+    metrics = evaluate(peers, data.test, data)
+    assert list(metrics) == ["top1", "top5", "ece", "test_width", "agreement"]
+    assert metrics["test_width"] == [64, 32]
+    for taken in ("top1", "agreement", "test_width"):
+        with pytest.raises(ValueError, match=f"{taken!r} is registered already"):
+            metric(taken)(lambda output, labels: torch.nan)
