@@ -126,7 +126,7 @@ def _check_settings(
     objective.check_peers(len(peers))
     if recipe.batch_size > n:
         raise ValueError(f"batch_size must be at most the {n} training images, got {recipe.batch_size}")
-    if objective.self > 0 and (frozen is None or len(frozen) != len(peers)):
+    if objective.learns_from_frozen and (frozen is None or len(frozen) != len(peers)):
         raise ValueError(f"the self term needs {len(peers)} frozen copies; train stage 1 first")
 
 
