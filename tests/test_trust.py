@@ -1,12 +1,23 @@
 """What lies on the disk is believed only where it can be: records, kept weights, checkpoints."""
 
+import errno
 import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from ctsl_lib import ROOT, environment
+from ctsl_lib.cli import main as command
 from ctsl_lib.data.specs import Digits, SyntheticMarket
+from ctsl_lib.environment import write_atomically
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
@@ -88,3 +99,105 @@ def test_searches_are_judged_by_their_own_metric(undisturbed: tuple[Record, Stor
     content = changed(undisturbed[0], "spec.data", SyntheticMarket().model_dump())
     with pytest.raises(ValidationError, match="metrics must have mAP, by which synthetic_market is judged"):
         Record.model_validate(content)
+
+
+def put(path: Path, text: str = "new") -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_files_have_the_mode_that_the_umask_leaves(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        put(tmp_path / "folder" / "record.json")
+    finally:
+        os.umask(before)
+    mode = stat.S_IMODE((tmp_path / "folder" / "record.json").stat().st_mode)
+    assert mode == 0o666 & ~umask
+
+
+def test_remains_of_killed_processes_are_removed_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from ctsl_lib.environment import write_atomically\n"
+        "write_atomically(Path(sys.argv[1]), lambda temporary: (temporary.write_text('half'), os.kill(os.getpid(), 9)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.json")])
+    assert ended.returncode == -9
+    [killed] = tmp_path.iterdir()
+    mine = killed.with_name(killed.name.replace("a.json", "b.json").replace(str(_pid(killed)), str(os.getpid())))
+    far = killed.with_name(killed.name.replace(socket.gethostname(), "elsewhere"))
+    old = killed.with_name(far.name.replace("a.json", "c.json"))
+    foreign = tmp_path / ".notes.tmp"
+    for path in (mine, far, old, foreign):
+        path.write_text("half")
+    for path in (old, foreign):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    put(tmp_path / "a.json")
+    assert set(tmp_path.iterdir()) == {tmp_path / "a.json", mine, far, foreign}
+
+
+def _pid(temporary: Path) -> int:
+    return int(temporary.name.split("~")[2])
+
+
+def test_two_processes_write_one_file_side_by_side(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from ctsl_lib.environment import write_atomically\n"
+        "for _ in range(300): write_atomically(Path(sys.argv[1]), lambda temporary: temporary.write_text('whole'))"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a.json")]) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_what_cannot_be_written_is_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"^.*a\.json cannot be written: No space left on device$") as caught:
+        write_atomically(tmp_path / "a.json", full)
+    assert caught.value.errno == errno.ENOSPC and list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/a\.json cannot be written: (Not a directory|File exists)"):
+        put(tmp_path / "file" / "a.json")
+
+    def locked(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "temporary")
+
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(OSError, match=r"b\.json cannot be written: Permission den"),
+    ):
+        patched.setattr(os, "open", locked)
+        put(tmp_path / "b.json")
+
+    def refused() -> None:
+        put(tmp_path / "file" / "a.json")
+
+    monkeypatch.setattr(command, "app", refused)
+    with pytest.raises(SystemExit, match="1"):
+        command.main()
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and "a.json cannot be written" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["records", "data", "cache"])
+def test_folders_of_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variable, folder = f"CTSL_{name.upper()}", getattr(environment, f"{name}_root")
+    default = ROOT / "data" if name == "data" else ROOT / "data" / name
+    monkeypatch.setenv("HOME", "/home/someone")
+    for value, expected in {
+        "": default,
+        " ": default,
+        "~/kit": Path("/home/someone/kit"),
+        "/x": Path("/x"),
+    }.items():
+        monkeypatch.setenv(variable, value)
+        assert folder() == expected
+    monkeypatch.delenv(variable)
+    assert folder() == default
+    monkeypatch.setenv(variable, "~nobody_of_this_name/kit")
+    with pytest.raises(ValueError, match=f"{variable} begins with the home of a user who is not known"):
+        folder()
