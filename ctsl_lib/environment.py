@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -132,29 +133,31 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         raise failure from error
 
 
+def open_file(path: Path) -> BufferedReader:
+    """Open a regular file, or one that a link leads to, to read bytes; a pipe is not waited for.
+
+    Raises: OSError if there is none, or something else in its place, or if it may not be read.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError("it is a folder, a pipe or the like, not a file")
+    return os.fdopen(handle, "rb")
+
+
 def read_whole(path: Path, largest: int) -> bytes:
-    """The content of a regular file, or of one that a link leads to; a pipe is not waited for.
+    """The content of a regular file; see `open_file`.
 
     Args:
         path: the file.
         largest: the number of bytes that it may have.
 
-    Raises: OSError if it cannot be read, ValueError if it is no regular file or too large.
+    Raises: OSError if it cannot be read or is too large.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no file")
-        content = b""
-        if status.st_size <= largest:
-            with os.fdopen(handle, "rb", closefd=False) as file:
-                content = file.read(largest + 1)
-    finally:
-        os.close(handle)
-    if max(status.st_size, len(content)) > largest:
-        raise ValueError(f"it is larger than {largest} bytes")
-    return content
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size <= largest and len(content := file.read(largest + 1)) <= largest:
+            return content
+    raise OSError(f"it is larger than {largest} bytes")
 
 
 def alive(pid: int) -> bool:

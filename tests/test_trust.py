@@ -3,25 +3,35 @@
 import errno
 import json
 import os
+import random
+import re
+import shutil
 import socket
 import stat
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from ctsl_lib import ROOT, environment
 from ctsl_lib.cli import main as command
 from ctsl_lib.data.specs import Digits, SyntheticMarket
 from ctsl_lib.environment import write_atomically
+from ctsl_lib.errors import StateError
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.losses.objective import Objective
+from ctsl_lib.models.registry import build_peer
+from ctsl_lib.training.checkpoint import Checkpoint, read_state, write_state
 from ctsl_lib.training.recipe import Recipe
 
 SPEC = Spec(
@@ -201,3 +211,274 @@ def test_folders_of_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv(variable, "~nobody_of_this_name/kit")
     with pytest.raises(ValueError, match=f"{variable} begins with the home of a user who is not known"):
         folder()
+
+
+State = dict[str, Any]
+
+
+class Stop(Exception):
+    pass
+
+
+def stop(*_: object) -> None:
+    raise Stop
+
+
+def stopped(spec: Spec, store: Store) -> Store:
+    """The store with the checkpoint of a run that was stopped before its last epoch."""
+    if spec.objective.needs_frozen:
+        run(spec.stage1(), store)
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Stop):
+        patched.setenv("CTSL_CHECKPOINT", "0")
+        patched.setattr("ctsl_lib.experiments.run.evaluate", stop)
+        run(spec, store)
+    assert read_state(store.checkpoint(spec).path)["epoch"] == spec.recipe.epochs - 1
+    return store
+
+
+@pytest.fixture(scope="module")
+def half_done(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Stage 1 is done, and the run itself was stopped."""
+    return stopped(SPEC, Store(tmp_path_factory.mktemp("half")))
+
+
+@pytest.fixture
+def copy(half_done: Store, tmp_path: Path) -> Store:
+    """A copy of `half_done` to damage."""
+    shutil.copytree(half_done.root, tmp_path / "copy")
+    return Store(tmp_path / "copy")
+
+
+def outcome(store: Store, spec: Spec = SPEC) -> tuple[str, list[torch.Tensor]]:
+    record = store.load(spec)
+    assert record is not None
+    weights = [value for peer in store.load_peers(spec) for value in peer.state_dict().values()]
+    return record.model_dump_json(exclude={"provenance"}), weights
+
+
+def assert_goes_on_as_if_undisturbed(store: Store, reference: Store, names: Path, message: str = "") -> None:
+    """Run to the end; one warning, and no more, must name the file and hold the message."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(SPEC, store, keep_weights=True)
+    [said] = [str(warning.message) for warning in caught]
+    assert said.startswith(f"{names} is not used") and re.search(message, said) and "\n" not in said
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found, weights), (expected, expected_weights) = outcome(store), outcome(reference)
+        assert run(SPEC, store, keep_weights=True) == store.load(SPEC)  # a second call finds nothing wrong
+    assert found == expected
+    assert all(torch.equal(a, b) for a, b in zip(weights, expected_weights, strict=True))
+
+
+def flip(path: Path, content: bytes, bit: int) -> None:
+    changed_content = bytearray(content)
+    changed_content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(changed_content)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "weights"])
+def test_a_flipped_bit_is_noticed_wherever_it_is(
+    copy: Store, undisturbed: tuple[Record, Store], kind: str
+) -> None:
+    path = copy.checkpoint(SPEC).path if kind == "checkpoint" else copy.weights_path(SPEC.stage1())
+    content = path.read_bytes()
+    read_state(path)
+    draw = random.Random(0)
+    for bit in [*draw.sample(range(8 * len(content)), 60), *range(0, 8 * 78, 13)]:
+        flip(path, content, bit)
+        with pytest.raises(StateError, match="it is damaged"):
+            read_state(path)
+    flip(path, content, 8 * len(content) // 2)
+    assert_goes_on_as_if_undisturbed(copy, undisturbed[1], path)
+
+
+def old_format(content: bytes) -> bytes:
+    return content.partition(b"\n")[2]
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "weights"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"",
+        lambda c: c[:50],
+        lambda c: c[:-1],
+        lambda c: c[: len(c) // 2],
+        lambda _: b"GIF89a",
+        old_format,
+    ],
+    ids=["empty", "header", "one byte less", "half", "foreign", "old format"],
+)
+def test_files_that_are_no_states_are_named_and_the_run_is_made_anew(
+    copy: Store, undisturbed: tuple[Record, Store], kind: str, damage: Callable[[bytes], bytes]
+) -> None:
+    path = copy.checkpoint(SPEC).path if kind == "checkpoint" else copy.weights_path(SPEC.stage1())
+    path.write_bytes(damage(path.read_bytes()))
+    assert_goes_on_as_if_undisturbed(copy, undisturbed[1], path)
+
+
+def test_pipes_folders_and_links_in_the_place_of_states(copy: Store, undisturbed: tuple[Record, Store]) -> None:
+    path, weights = copy.checkpoint(SPEC).path, copy.weights_path(SPEC.stage1())
+    for place in (path, weights):
+        place.unlink()
+    os.mkfifo(path)
+    weights.symlink_to(weights)
+    with pytest.warns(UserWarning) as caught:
+        run(SPEC, copy, keep_weights=True)
+    said = [str(warning.message) for warning in caught]
+    assert (
+        len(said) == 2 and "it cannot be read: Too many levels" in said[0] and "it is a folder, a pipe" in said[1]
+    )
+    assert outcome(copy)[0] == outcome(undisturbed[1])[0]
+    path.mkdir()
+    assert run(SPEC, copy) == copy.load(SPEC)
+
+
+def put_in(state: State, place: str, value: Any) -> State:
+    """Change one entry in place, which may lie deeper."""
+    *above, last = (int(part) if part.isdecimal() else part for part in place.split("/"))
+    inner: Any = state
+    for part in above:
+        inner = inner[part]
+    inner[last] = value
+    return state
+
+
+def weights_of(network: str) -> State:
+    return build_peer(network, 1, 10, seed=0).state_dict()
+
+
+def without_a_weight(state: State) -> State:
+    del state["peers"][1]["classifier.weight"]
+    return state
+
+
+def with_another_optimizer(state: State) -> State:
+    parameters = [value for peer in state["peers"] for name, value in peer.items() if value.is_floating_point()]
+    other = torch.optim.Adam([value.clone().requires_grad_() for value in parameters])
+    return state | {"optimizer": other.state_dict()}
+
+
+def with_state_of_adam(state: State) -> State:
+    kept = state["optimizer"]["state"]
+    for index, values in kept.items():
+        kept[index] = {"step": torch.tensor(1.0), "exp_avg": values["momentum_buffer"]}
+    return state
+
+
+def shorter_history(state: State) -> State:
+    for terms in state["history"]["terms"]:
+        for curve in terms.values():
+            curve.pop()
+    return state
+
+
+def other_terms(state: State) -> State:
+    for terms in state["history"]["terms"]:
+        terms["angle"] = terms.pop("self")
+    return state
+
+
+REFUSED: dict[str, tuple[Callable[[State], State], str]] = {
+    "epoch 99": (lambda s: s | {"epoch": 99}, "epoch must be a whole number from 1 to 4, got 99"),
+    "epoch -1": (lambda s: s | {"epoch": -1}, "from 1 to 4, got -1"),
+    "epoch 0": (lambda s: s | {"epoch": 0}, "from 1 to 4, got 0"),
+    "the last epoch": (lambda s: s | {"epoch": 5}, "from 1 to 4, got 5"),
+    "epoch x": (lambda s: s | {"epoch": "x"}, "from 1 to 4, got 'x'"),
+    "epoch True": (lambda s: s | {"epoch": True}, "from 1 to 4, got True"),
+    "an earlier epoch": (lambda s: s | {"epoch": 3}, "history.terms.ce must have 3 values"),
+    "another key": (lambda s: s | {"key": "0" * 16}, "it is of another run: key must be '"),
+    "other images": (lambda s: s | {"data_digest": "0" * 32}, "other images"),
+    "seconds": (lambda s: s | {"seconds": float("nan")}, "seconds must be finite and at least 0, got nan"),
+    "nothing": (lambda _: {}, "it has no key, data_digest, epoch"),
+    "a list": (lambda _: [1], "it has no key"),  # type: ignore[arg-type,return-value]
+    "one peer": (lambda s: s | {"peers": s["peers"][:1]}, "it must have the weights of 2 peers, got 1"),
+    "peers x": (lambda s: s | {"peers": "x"}, "it must have the weights of 2 peers, got 'x'"),
+    "other networks": (
+        lambda s: put_in(s, "peers/1", weights_of("tiny_resnet")),
+        "weights are of another network",
+    ),
+    "a weight is missing": (without_a_weight, "classifier.weight of peer 1 must be .*, got missing"),
+    "a weight of another shape": (
+        lambda s: put_in(s, "peers/0/classifier.bias", torch.zeros(11)),
+        r"classifier.bias of peer 0 must be \(10,\) torch.float32, got \(11,\) torch.float32",
+    ),
+    "a weight is text": (lambda s: put_in(s, "peers/0/classifier.bias", "x"), "got str"),
+    "history x": (lambda s: s | {"history": "x"}, "Input should be a valid dictionary .* got 'x'"),
+    "a shorter history": (shorter_history, "history.terms.ce must have 4 values, one for each epoch, got 3"),
+    "other terms": (other_terms, "history.terms must be ce, self, got angle, ce for peer 0"),
+    "other evaluations": (lambda s: put_in(s, "history/evaluated", [1, 3]), r"must be \[2, 4\], got \[1, 3\]"),
+    "NaN in history": (lambda s: put_in(s, "history/accuracy/0", [1.0, float("nan")]), "got nan"),
+    "another optimizer": (with_another_optimizer, "the optimizer must be sgd with the recipe's settings"),
+    "another rate": (lambda s: put_in(s, "optimizer/param_groups/0/lr", 1.0), "the optimizer must be sgd"),
+    "no optimizer": (lambda s: s | {"optimizer": {}}, "the optimizer must be sgd"),
+    "optimizer x": (lambda s: s | {"optimizer": 3}, "its content is not of the right kind .TypeError"),
+    "nothing kept": (lambda s: put_in(s, "optimizer/state", {}), "must have kept something of"),
+    "what adam keeps": (with_state_of_adam, "must have kept {'momentum_buffer': .* got {'step'"),
+    "another scheduler": (lambda s: put_in(s, "scheduler/last_epoch", 3), "the scheduler must be after 12 steps"),
+    "no scheduler": (lambda s: s | {"scheduler": None}, "the scheduler must be after 12 steps, got None"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_wrong_state_under_a_right_hash_is_refused_whole(
+    copy: Store, undisturbed: tuple[Record, Store], name: str
+) -> None:
+    change, message = REFUSED[name]
+    path = copy.checkpoint(SPEC).path
+    write_state(path, change(read_state(path)))
+    assert_goes_on_as_if_undisturbed(copy, undisturbed[1], path, f"and the run starts again: .*{message}")
+
+
+WRONG_WEIGHTS: dict[str, Callable[[State], State]] = {
+    "another key": lambda s: s | {"key": "0" * 16},
+    "no key": lambda s: {name: value for name, value in s.items() if name != "key"},
+    "other networks": lambda s: put_in(s, "peers/1", weights_of("tiny_resnet")),
+    "a weight is missing": without_a_weight,
+    "one peer": lambda s: s | {"peers": s["peers"][:1]},
+    "channels x": lambda s: s | {"channels": "x"},
+    "three channels": lambda s: s | {"channels": 3},
+    "a trillion classes": lambda s: s | {"num_classes": 10**12},
+    "nine classes": lambda s: s | {"num_classes": 9},
+}
+
+
+@pytest.mark.parametrize("name", WRONG_WEIGHTS)
+def test_wrong_weights_of_stage_1_are_trained_again(
+    copy: Store, undisturbed: tuple[Record, Store], name: str
+) -> None:
+    path = copy.weights_path(SPEC.stage1())
+    write_state(path, WRONG_WEIGHTS[name](read_state(path)))
+    assert_goes_on_as_if_undisturbed(copy, undisturbed[1], path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"objective": Objective(ce=1, response=1, distance=1, update="sequential")},
+        {"objective": Objective(ce=0, distance=1, self=1)},
+        {"objective": METHODS["ctsl_mkt"], "peers": ("tiny_cnn", "tiny_resnet", "tiny_cnn")},
+        {"objective": Objective(ce=1, response=1), "peers": ("tiny_cnn",)},
+        {"recipe": Recipe(epochs=4, batch_size=25, momentum=0, schedule="cosine", precision="bf16")},
+        {"recipe": Recipe(epochs=4, batch_size=20, optimizer="amsgrad", schedule="steps", evaluate_every=3)},
+    ],
+)
+def test_a_right_state_is_used(changes: dict[str, Any], store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = SPEC.model_copy(update=changes)
+    stopped(spec, store)
+    started: list[int] = []
+    original = Checkpoint.end_of_epoch
+
+    def counted(self: Checkpoint, state: State, done: int, epochs: int) -> None:
+        started.append(done)
+        original(self, state, done, epochs)
+
+    monkeypatch.setattr(Checkpoint, "end_of_epoch", counted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = run(spec, store)
+    assert started == [spec.recipe.epochs]
+    whole = run(spec, Store(store.root / "whole"))
+    assert again.metrics == whole.metrics and again.history == whole.history

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from ctsl_lib.data.specs import DataSpec, Digits
+from ctsl_lib.errors import shown
 from ctsl_lib.experiments.provenance import Provenance
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.models.registry import check_network
-from ctsl_lib.training.history import History, check_count, check_numbers, shown
+from ctsl_lib.training.history import History, check_count, check_numbers
 from ctsl_lib.training.recipe import Recipe
 
 NUMERICS = 3

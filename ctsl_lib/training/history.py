@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
+from ctsl_lib.errors import shown
+
 
 class History(BaseModel, frozen=True):
     """The curves of a training: terms have a value for every epoch, accuracies one for every evaluated epoch."""
@@ -91,14 +93,3 @@ def check_numbers(
         if not math.isfinite(value) or not least <= value <= most:
             limits = [f"at least {least:g}"] * math.isfinite(least) + [f"at most {most:g}"] * math.isfinite(most)
             raise ValueError(f"{field} must be {' and '.join(['finite', *limits])}, got {value!r}{of}")
-
-
-def shown(value: object, longest: int = 60) -> str:
-    """A value as messages show it.
-
-    Args:
-        value: anything.
-        longest: the number of characters after which it is cut off.
-    """
-    text = repr(value)
-    return text if len(text) <= longest else f"{text[:longest]}..."
