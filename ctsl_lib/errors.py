@@ -1,4 +1,4 @@
-"""The errors that a user can put right; the command reports each in one line."""
+"""The errors that a user can put right, and how they are told: in one line each."""
 
 from pydantic import ValidationError
 

@@ -482,3 +482,134 @@ def test_a_right_state_is_used(changes: dict[str, Any], store: Store, monkeypatc
     assert started == [spec.recipe.epochs]
     whole = run(spec, Store(store.root / "whole"))
     assert again.metrics == whole.metrics and again.history == whole.history
+
+
+def listed(store: Store) -> tuple[list[Spec], list[str]]:
+    """The specs of all records, and all warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        specs = [record.spec for record in store]
+    return specs, [str(warning.message) for warning in caught]
+
+
+def put_strange_things(folder: Path, good: str) -> dict[str, str]:
+    """Everything but a record, under names of records; name -> a part of what must be said of it."""
+    content = good.encode()
+    files = {
+        "byte.json": content[:200] + b"\xff" + content[200:],
+        "start.json": b"\xff\xfe" + content,
+        "empty.json": b"",
+        "list.json": b"[1, 2]",
+        "number.json": b"3",
+        "null.json": b"null",
+        "deep.json": b"[" * 100_000,
+        "surrogate.json": b'{"spec": "\\ud800"}',
+        "unhashable.json": b'{"spec": {"data": {"name": []}}}',
+        "nothing.json": b"{}",
+        "250.json": good.replace('"top1":[', '"top1":[250.0,').encode(),
+        f"{'0' * 16}.json": content,
+    }
+    for name, text in files.items():
+        (folder / name).write_bytes(text)
+    (folder / "folder.json").mkdir()
+    os.mkfifo(folder / "pipe.json")
+    (folder / "loop.json").symlink_to("loop.json")
+    (folder / "nowhere.json").symlink_to("not there")
+    (folder / "unreadable.json").symlink_to("/proc/self/mem")
+    with (folder / "huge.json").open("wb") as file:
+        file.truncate(2**40)
+    said = dict.fromkeys(files, "is not a record and is left out: ")
+    said |= {"empty.json": "it is empty", "250.json": "metrics.top1 must", f"{'0' * 16}.json": "its place is"}
+    return said | {
+        "folder.json": "it is a folder, a pipe or the like",
+        "pipe.json": "it is a folder, a pipe or the like",
+        "loop.json": "Too many levels of symbolic links",
+        "nowhere.json": "No such file",
+        "unreadable.json": "it cannot be read",
+        "huge.json": "it is larger than",
+    }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/mem is a file that cannot be read")
+@pytest.mark.timeout(60)
+def test_a_store_names_and_leaves_out_whatever_is_no_record(
+    undisturbed: tuple[Record, Store], store: Store
+) -> None:
+    good = undisturbed[0]
+    store.save(good)
+    place = store.path(SPEC)
+    expected = {
+        str(place.parent / name): part
+        for name, part in put_strange_things(place.parent, good.model_dump_json()).items()
+    }
+    for name in ("._x.json", ".x.json", f".{place.name}"):
+        (place.parent / name).write_bytes(b"\0")
+    other = store.root / "cifar10"
+    other.mkdir()
+    shutil.copy(place, other)
+    shutil.copy(place, store.root)
+    shutil.copytree(other, store.root / ".hidden")
+    (store.root / "loop").symlink_to("loop")
+    (store.root / "again").symlink_to(".")
+    (store.root / "notes.md").write_text("")
+    expected |= {str(other / place.name): f"its place is {place}", str(store.root / place.name): "records lie in"}
+    specs, said = listed(store)
+    assert specs == [SPEC]  # once
+    assert sorted(message.split(" is ")[0] for message in said if "again" not in message) == sorted(expected)
+    for path, part in expected.items():
+        [message] = [message for message in said if message.startswith(f"{path} is ")]
+        assert part in message and "\n" not in message and len(message) < 500
+
+
+def test_a_store_that_is_no_folder_is_named_or_empty(tmp_path: Path) -> None:
+    assert listed(Store(tmp_path / "not there")) == ([], [])
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, part in {"file": "Not a directory", "loop": "Too many levels"}.items():
+        specs, [said] = listed(Store(tmp_path / name))
+        assert specs == [] and said.startswith(f"{tmp_path / name} is left out") and part in said
+
+
+def test_a_folder_of_records_may_be_a_link(
+    undisturbed: tuple[Record, Store], store: Store, tmp_path: Path
+) -> None:
+    store.root.mkdir()
+    (tmp_path / "large disk").mkdir()
+    (store.root / "digits").symlink_to(tmp_path / "large disk")
+    store.save(undisturbed[0])
+    assert listed(store) == ([SPEC], [])
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["pipe", "loop", "nowhere", "byte", "empty"])
+def test_a_run_whose_record_is_none_is_made_anew(
+    undisturbed: tuple[Record, Store], store: Store, kind: str
+) -> None:
+    place = store.path(SPEC)
+    place.parent.mkdir(parents=True)
+    put_strange_things(place.parent, undisturbed[0].model_dump_json())
+    (place.parent / f"{kind}.json").rename(place)
+    with pytest.warns(UserWarning, match=f"{place} is not a record and is left out"):
+        assert store.load(SPEC) is None
+    with pytest.warns(UserWarning, match=f"{place} is not a record and is left out"):
+        again = run(SPEC, store)
+    assert again.metrics == undisturbed[0].metrics and store.load(SPEC) == again
+
+
+def test_no_change_of_one_value_ends_the_listing(undisturbed: tuple[Record, Store], store: Store) -> None:
+    content = json.loads(undisturbed[0].model_dump_json())
+    places: list[str] = []
+
+    def collect(value: Any, above: str) -> None:
+        for name, inner in value.items() if isinstance(value, dict) else ():
+            places.append(f"{above}{name}")
+            collect(inner, f"{above}{name}.")
+
+    collect(content, "")
+    folder = store.path(SPEC).parent
+    folder.mkdir(parents=True)
+    for number, place in enumerate(places):
+        for kind, value in enumerate([None, [], {}, "~nobody_of_this_name\0", NAN, -(10**30), True, {"a": [{}]}]):
+            (folder / f"{number}-{kind}.json").write_text(json.dumps(changed(undisturbed[0], place, value)))
+    specs, said = listed(store)
+    assert specs == [] and len(said) == 8 * len(places)

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from ctsl_lib.data.specs import DataSpec
-from ctsl_lib.environment import records_root, write_atomically
+from ctsl_lib.environment import read_whole, records_root, write_atomically
 from ctsl_lib.errors import DataError, StateError, explained, shown
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.models.registry import build_peer
@@ -17,6 +15,9 @@ from ctsl_lib.training.checkpoint import Checkpoint, check_key, check_weights, r
 
 if TYPE_CHECKING:
     from ctsl_lib.models.peer import Peer
+
+LARGEST = 64 * 2**20
+"""Bytes that a record may have; one of a thousand epochs has less than a hundredth of it."""
 
 
 class Store:
@@ -143,24 +144,41 @@ class Store:
         return peers
 
     def __iter__(self) -> Iterator[Record]:
-        """All records; a file that is damaged or is no record causes a warning and is left out."""
-        for path in sorted(self.root.glob("*/*.json")):
-            record = self._read(path)
-            if record is not None:
-                yield record
+        """All records; whatever else has the name of one causes a warning and is left out.
+
+        A record counts at its own place only: in the folder of its data set, under the key of its spec. What begins
+        with a dot is passed over.
+        """
+        for folder in _members(self.root):
+            if folder.suffix == ".json":
+                warnings.warn(f"{folder} is left out: records lie in folders named after data sets", stacklevel=2)
+            elif folder.is_dir():
+                records = (self._read(path) for path in _members(folder) if path.suffix == ".json")
+                yield from (record for record in records if record is not None)
 
     def _read(self, path: Path) -> Record | None:
         try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        try:
-            record = Record.model_validate_json(text)
-        except (ValidationError, UnicodeDecodeError) as error:
-            reason = str(error).splitlines()[0]
-            warnings.warn(f"{path} is not a record and is left out: {reason}", stacklevel=2)
-            return None
-        if self.path(record.spec).name != path.name:
-            warnings.warn(f"{path} does not hold the spec that it is named for; left out", stacklevel=2)
+            content = read_whole(path, LARGEST)
+            if not content:
+                raise ValueError("it is empty")
+            record = Record.model_validate_json(content)
+            place = self.path(record.spec)
+            if place != path:
+                raise ValueError(f"it does not hold the spec that it is named for; its place is {place}")
+        except Exception as error:  # a plugin's checks may raise anything
+            if isinstance(error, FileNotFoundError) and not path.is_symlink():
+                return None
+            warnings.warn(f"{path} is not a record and is left out: {explained(error)}", stacklevel=3)
             return None
         return record
+
+
+def _members(folder: Path) -> list[Path]:
+    """What lies in a folder, in order, but for names that begin with a dot; a folder that cannot be read is named."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        warnings.warn(f"{folder} is left out: it cannot be read ({error.strerror or error})", stacklevel=3)
+        return []
