@@ -15,3 +15,7 @@ class NonFiniteLossError(RuntimeError):
 
 class StateError(ValueError):
     """A file with the state of a run, or with trained weights, cannot be used."""
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process ended in the middle of its task."""

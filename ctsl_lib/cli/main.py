@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from ctsl_lib import ROOT, __version__
 from ctsl_lib.cli import tables
+from ctsl_lib.cli.signals import STATUS, ending_signals
 from ctsl_lib.cli.tables import Parameter, Processes, Profile
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.environment import cores, keep_memory, load_plugins, suggestion
@@ -182,16 +183,16 @@ def _run_notebooks(
     cell_timeout: int = CELL_TIMEOUT,
 ) -> dict[str, float]:
     """Execute notebooks, with their parameters checked before the first one starts; name -> seconds."""
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from multiprocessing import get_context
+    from concurrent.futures import as_completed
 
     from ctsl_lib.cli.notebooks import check_parameters, run_notebook
+    from ctsl_lib.experiments.workers import Workers
 
     for path, given in parameters.items():
         check_parameters(path, given)
     times = {}
     # Processes, not threads: each run sets environment variables for its kernel.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with Workers(processes) as pool:
         running = {}
         for path, given in parameters.items():
             target = out / path.name
@@ -203,8 +204,12 @@ def _run_notebooks(
             for future in as_completed(running):
                 times[running[future].name] = future.result()
                 typer.echo(f"{running[future].name}: {future.result():.0f} s")
-        finally:
+        except Exception:
             pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        except BaseException:  # a signal
+            pool.end()
+            raise
     return times
 
 
@@ -225,10 +230,11 @@ def _with_fields(values: dict[str, Any], *models: BaseModel) -> list[Any]:
 def main() -> None:
     """Entry point: an error that a user can mend is one line, and the exit status is not zero."""
     try:
-        load_plugins()
-        app()
+        with ending_signals():
+            load_plugins()
+            app()
     except SystemExit as ended:
-        if ended.code == 130:  # Ctrl-C
+        if ended.code in STATUS:
             typer.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
         raise
     except ValidationError as error:

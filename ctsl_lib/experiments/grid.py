@@ -1,19 +1,19 @@
 """Many runs: the specs of a grid, and processes that run them side by side."""
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 from tqdm import tqdm
 
-from ctsl_lib.environment import cores, load_plugins, shows_progress
+from ctsl_lib.environment import cores, shows_progress
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
+from ctsl_lib.experiments.workers import Workers
 from ctsl_lib.losses.objective import Objective
 
 
@@ -85,20 +85,16 @@ def _run_part(
     try:
         for future in as_completed(futures):
             yield future.result()
-    except KeyboardInterrupt:
-        # Workers ignore Ctrl-C. End them here, and wait until each future knows, so that no process stays behind.
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        wait(futures)
+    except (KeyboardInterrupt, SystemExit):
+        if isinstance(executor, Workers):
+            executor.end()
+        elif isinstance(executor, ProcessPoolExecutor):
+            for worker in multiprocessing.active_children():
+                worker.terminate()
         raise
     finally:
         for future in futures:
             future.cancel()
-
-
-def _start_worker() -> None:
-    load_plugins()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
@@ -116,6 +112,9 @@ def process_pool(processes: int | None = None) -> Iterator[Executor | None]:
     if processes == 1:
         yield None
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool:
-        yield pool
+    with Workers(processes) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.end()
+            raise
