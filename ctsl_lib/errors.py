@@ -19,3 +19,11 @@ class StateError(ValueError):
 
 class WorkerDiedError(RuntimeError):
     """A worker process ended in the middle of its task."""
+
+
+class RunClaimedError(RuntimeError):
+    """Another process, or another thread, works on the run."""
+
+
+class GridError(RuntimeError):
+    """Some runs of a grid failed and the others finished; the message names each failed run in a line."""

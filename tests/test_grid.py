@@ -1,20 +1,34 @@
 """Many runs side by side: signals, deaths, failures, shared work, and plans that are tried before they are run."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from ctsl_lib.errors import WorkerDiedError
+from ctsl_lib.cli.tables import state_of
+from ctsl_lib.data.specs import Digits
+from ctsl_lib.errors import GridError, RunClaimedError, WorkerDiedError
+from ctsl_lib.experiments import run as runs
+from ctsl_lib.experiments.grid import run_grid
+from ctsl_lib.experiments.sharing import NOBODY, claimed, failure_path, is_claimed, write_failure
+from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.experiments.workers import Workers
+from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.training.checkpoint import Checkpoint
+from ctsl_lib.training.recipe import Recipe
 
 # A process that was started in the background ignores SIGINT; the one under test must not.
 CODE = (
@@ -128,7 +142,7 @@ def test_a_signal_ends_a_training_and_its_workers(
     assert list(command.records.rglob("*.ckpt"))
     assert command.start(*TRAIN).wait(120) == 0
     assert outcomes(command.records) == undisturbed
-    assert not [path for path in command.records.rglob("*") if path.suffix in (".ckpt", ".running")]
+    assert not [path for path in command.records.rglob("*") if path.suffix in (".ckpt", ".running", ".tmp")]
 
 
 @LINUX
@@ -161,3 +175,245 @@ def test_a_worker_that_dies_fails_its_own_task_alone() -> None:
         assert slow.result() == "done" and [future.result() for future in later] == ["0", "1", "2", "3"]
         with pytest.raises(WorkerDiedError, match="SIGKILL"):
             dead.result()
+
+
+TINY = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=2, batch_size=30))
+DIVERGES = TINY.model_copy(update={"recipe": Recipe(epochs=2, batch_size=30, learning_rate=1e20)})
+
+
+def test_a_run_that_fails_does_not_keep_the_others_from_running(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    self_taught = DIVERGES.model_copy(update={"objective": METHODS["tfkd"], "seed": 5})
+    good = [TINY, TINY.model_copy(update={"seed": 1})]
+    with pytest.raises(GridError) as raised:
+        run_grid([DIVERGES, self_taught, *good], store)
+    assert all(store.load(spec) is not None for spec in good)
+    said = str(raised.value).splitlines()
+    assert said[0] == "3 runs failed, all others are finished"
+    assert f"{DIVERGES.key} (tiny_cnn + tiny_cnn, ce 1, seed 0): loss is not finite in epoch" in str(raised.value)
+    assert f"its stage 1, {self_taught.stage1().key}, failed" in str(raised.value)
+    facts = json.loads(failure_path(store, DIVERGES).read_text())
+    assert set(facts) == {"spec", "reason", "epoch", "commit", "when"}
+    assert facts["spec"] == DIVERGES.key and facts["epoch"] in (1, 2)
+    assert state_of(DIVERGES, store).startswith("failed: loss is not finite")
+    assert not list(store.root.rglob("*.running"))
+
+    trained: list[Spec] = []
+    original = runs._train
+
+    def counted(spec: Spec, *rest: Any) -> Any:
+        trained.append(spec)
+        return original(spec, *rest)
+
+    monkeypatch.setattr(runs, "_train", counted)
+    with pytest.raises(GridError, match="it failed before and was not tried again"):
+        run_grid([DIVERGES, *good], store)
+    assert trained == []
+    with pytest.raises(GridError, match="1 runs failed"):
+        run_grid([DIVERGES, *good], store, retry_failed=True)
+    assert trained == [DIVERGES]
+
+
+def test_a_record_takes_the_note_of_a_failure_away(store: Store) -> None:
+    write_failure(store, TINY, "no reason", 1)
+    assert state_of(TINY, store) == "failed: no reason"
+    run_grid([TINY], store, retry_failed=True)
+    assert not failure_path(store, TINY).exists() and state_of(TINY, store) == "done"
+
+
+def test_short_memory_fails_one_run_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = runs._train
+
+    def short(spec: Spec, *rest: Any) -> Any:
+        if spec.seed < 3:
+            raise [
+                MemoryError(),
+                torch.OutOfMemoryError("CUDA out of memory"),
+                RuntimeError("not enough memory"),
+            ][spec.seed]
+        return original(spec, *rest)
+
+    monkeypatch.setattr(runs, "_train", short)
+    with pytest.raises(GridError, match="3 runs failed"):
+        run_grid([TINY.model_copy(update={"seed": seed}) for seed in range(4)], store)
+    assert [record.spec.seed for record in store] == [3]
+    assert not list(store.root.rglob("*.failed"))  # it may be tried again
+
+    monkeypatch.setattr(runs, "_train", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # an error of the code itself is not hidden
+        run_grid([TINY], store)
+
+
+PLUGIN = """
+import multiprocessing, os, signal
+from ctsl_lib import build_peer, register
+from ctsl_lib.experiments import run
+from ctsl_lib.models.tiny import tiny_cnn
+
+original = run._train
+def logged(spec, *rest):
+    with open(os.environ["CTSL_TEST_LOG"], "a") as log:
+        log.write(spec.key + chr(10))
+    if "fragile" in spec.peers and multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "once" in spec.peers and not os.path.exists("died"):
+        open("died", "w").close()
+        os._exit(7)
+    return original(spec, *rest)
+if run._train.__name__ != "logged":
+    run._train = logged
+
+@register("fragile")
+def fragile(channels, num_classes):
+    return tiny_cnn(channels, num_classes)
+
+@register("once")
+def once(channels, num_classes):
+    return tiny_cnn(channels, num_classes)
+"""
+
+
+@pytest.fixture
+def logged(command: Command) -> Callable[[], list[str]]:
+    """Adds to the command a log of trainings, and networks that end their process."""
+    log = command.folder / "log"
+    (command.folder / "grid_plugin.py").write_text(PLUGIN)
+    command.environment |= {
+        "CTSL_TEST_LOG": str(log),
+        "CTSL_PLUGINS": str(command.folder / "grid_plugin.py"),
+    }
+    return lambda: log.read_text().split() if log.exists() else []
+
+
+@LINUX
+@pytest.mark.slow
+def test_workers_that_die_are_replaced_and_their_runs_named(
+    command: Command, logged: Callable[[], list[str]]
+) -> None:
+    pairs = "pairs=[[fragile, fragile], [once, once], [tiny_cnn, tiny_cnn]]"
+    small = ["-p", "seeds=2", "-p", "epochs=1", "-p", "methods=[independent]"]
+    process = command.start("train", "digits", *settings(), "-p", pairs, *small, "--processes", "2")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in said
+    assert len([line for line in said.splitlines() if "it is tried once more" in line]) == 3
+    assert "error: 2 runs failed, all others are finished" in said
+    assert said.count("fragile + fragile, ce 1, seed 0): its worker process died (SIGKILL") == 2
+    assert len(list(command.records.rglob("*.json"))) == 4 and len(logged()) == 4 + 3 + 2
+
+
+SHARED = ["train", "digits", *settings("seeds=2", "epochs=12", "methods=[independent, dml, tfkd]")]
+
+
+@LINUX
+@pytest.mark.slow
+def test_two_processes_share_the_work(command: Command, logged: Callable[[], list[str]]) -> None:
+    both = [command.start(*SHARED, "--processes", "1") for _ in range(2)]
+    assert [process.wait(180) for process in both] == [0, 0]
+    assert len(list(Store(command.records))) == 8
+    assert len(logged()) == 8 and len(set(logged())) == 8
+    assert not [path for path in command.records.rglob("*") if path.suffix != ".json" and path.suffix != ".pt"][
+        1:
+    ]
+
+
+@LINUX
+@pytest.mark.slow
+def test_a_process_finishes_what_a_killed_one_has_begun(
+    command: Command, logged: Callable[[], list[str]]
+) -> None:
+    first, second = (command.start(*SHARED, "--processes", "1") for _ in range(2))
+    assert until(lambda: len(logged()) >= 3, 60)
+    first.kill()  # it stays as a zombie, as nobody asks for its exit status
+    assert second.wait(180) == 0
+    assert len(list(Store(command.records))) == 8
+    assert len(set(logged())) == 8 and len(logged()) <= 9
+
+
+def note(checkpoint: Checkpoint, **changes: object) -> None:
+    checkpoint.note(3, 12)
+    facts = json.loads(checkpoint.note_path.read_text())
+    checkpoint.note_path.write_text(json.dumps(facts | changes))
+
+
+def test_a_claim_is_exclusive_and_expires(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "run.ckpt")
+    assert not is_claimed(checkpoint)
+    with claimed(checkpoint, 12):
+        assert is_claimed(checkpoint)
+        with pytest.raises(RunClaimedError, match="another process works on run"), claimed(checkpoint, 12):
+            pass
+        assert is_claimed(checkpoint)
+        checkpoint.clear()
+    assert list(tmp_path.iterdir()) == []
+
+    note(checkpoint)  # of this process, which does not work on it: a number that was given out again
+    assert not is_claimed(checkpoint)
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        note(checkpoint, pid=process.pid)
+        assert is_claimed(checkpoint)
+        os.utime(checkpoint.note_path, (0, 0))  # older than the process of that number
+        assert not is_claimed(checkpoint) or not Path("/proc/stat").exists()
+    finally:
+        process.kill()
+        process.wait()
+    note(checkpoint, pid=process.pid)
+    assert not is_claimed(checkpoint)
+    note(checkpoint, host="elsewhere")
+    assert is_claimed(checkpoint)
+    os.utime(checkpoint.note_path, (time.time() - 600, time.time() - 600))
+    assert not is_claimed(checkpoint)
+    for text in ("", "[]", "{}", json.dumps({"host": socket.gethostname()})):
+        checkpoint.note_path.write_text(text)
+        assert not is_claimed(checkpoint)
+
+
+def test_a_run_that_is_given_up_is_free_and_keeps_its_epoch(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "run.ckpt")
+    with pytest.raises(KeyboardInterrupt), claimed(checkpoint, 12):
+        checkpoint.path.touch()
+        checkpoint.note(5, 12)
+        raise KeyboardInterrupt
+    assert not is_claimed(checkpoint) and checkpoint.state() == "stopped after epoch 5 of 12"
+    with pytest.raises(ValueError), claimed(checkpoint, 12):
+        assert checkpoint.state() == "running: epoch 5 of 12"
+        raise ValueError
+    checkpoint.path.unlink()
+    with pytest.raises(KeyboardInterrupt), claimed(checkpoint, 12):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def take(folder: str, begin: float) -> int:
+    """Try to claim 200 runs at the same time as others do; returns how many were got."""
+    kept: list[ExitStack] = []
+    time.sleep(max(0.0, begin - time.time()))
+    for number in range(200):
+        with suppress(RunClaimedError), ExitStack() as stack:
+            stack.enter_context(claimed(Checkpoint(Path(folder) / f"{number}.ckpt"), 1))
+            kept.append(stack.pop_all())
+    time.sleep(4)  # until all others have tried
+    return len(kept)
+
+
+@pytest.mark.slow
+def test_of_several_processes_one_gets_a_stale_claim(tmp_path: Path) -> None:
+    for number in range(200):
+        note(Checkpoint(tmp_path / f"{number}.ckpt"), pid=NOBODY)
+    with Workers(3) as workers:
+        begin = time.time() + 10
+        assert (
+            sum(future.result() for future in [workers.submit(take, str(tmp_path), begin) for _ in range(3)])
+            == 200
+        )
+
+
+def test_leftovers_beside_finished_records_are_removed(store: Store) -> None:
+    run_grid([TINY], store)
+    checkpoint = store.checkpoint(TINY)
+    checkpoint.path.touch()
+    note(checkpoint, pid=NOBODY)
+    store.path(TINY).with_name(f".{TINY.key}.json.abc.tmp").touch()
+    run_grid([TINY], store)
+    assert list(store.root.rglob("*.*")) == [store.path(TINY)]

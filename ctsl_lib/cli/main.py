@@ -17,7 +17,7 @@ from ctsl_lib.cli.signals import STATUS, ending_signals
 from ctsl_lib.cli.tables import Parameter, Processes, Profile
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.environment import cores, keep_memory, load_plugins, suggestion
-from ctsl_lib.errors import NonFiniteLossError, NotebookError
+from ctsl_lib.errors import GridError, NonFiniteLossError, NotebookError, WorkerDiedError
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.losses.methods import ABLATIONS, METHODS
@@ -243,6 +243,6 @@ def main() -> None:
         got = "" if first["type"] == "value_error" else f", got {first['input']!r}"  # ours say it themselves
         typer.echo(f"error: {place}{first['msg']}{got}", err=True)
         raise SystemExit(2) from None
-    except (ValueError, NotebookError, NonFiniteLossError) as error:
+    except (ValueError, NotebookError, NonFiniteLossError, GridError, WorkerDiedError) as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None

@@ -10,6 +10,7 @@ import typer
 from ctsl_lib.data.catalogue import NAMED, check_data_set, retrieval_sets
 from ctsl_lib.data.specs import Images, Market1501
 from ctsl_lib.environment import data_root, suggestion
+from ctsl_lib.errors import GridError
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 
 if TYPE_CHECKING:
@@ -87,10 +88,21 @@ def train(
     parameter: Parameter = None,
     processes: Processes = None,
     threads: Threads = 1,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try runs again whose loss was not finite.")
+    ] = False,
 ) -> None:
-    """Run what a table of the paper still lacks. Stop it at any time; the same command goes on."""
+    """Run what a table of the paper still lacks. Stop it at any time; the same command goes on.
+
+    Several such commands, on one machine or on several with the same folder of records, share the work.
+    """
     plan = plan_of(dataset, profile, parameter)
-    plan.train(processes=processes, threads=threads)
+    try:
+        plan.train(processes=processes, threads=threads, retry_failed=retry_failed)
+    except GridError:
+        if any(plan.records().values()):
+            _print_table(plan)
+        raise
     _print_table(plan)
 
 
@@ -101,11 +113,16 @@ def state_of(spec: "Spec", store: "Store") -> str:
         spec: of the run.
         store: where its record would be.
 
-    Returns: done, running with its epoch, stopped after an epoch (goes on when called again), or missing.
+    Returns: done, failed with the reason, running with its epoch, stopped after an epoch (goes on when called
+        again), or missing.
     """
+    from ctsl_lib.experiments.sharing import failure
+
     if store.load(spec) is not None:
         return "done"
-    return store.checkpoint(spec).state()
+    state = store.checkpoint(spec).state()
+    reason = failure(store, spec)
+    return state if reason is None or state.startswith("running") else f"failed: {reason}"
 
 
 @app.command()
@@ -114,7 +131,7 @@ def status(
     profile: Profile = "small",
     parameter: Parameter = None,
 ) -> None:
-    """List what is done, running, stopped and missing for a table, stage 1 included, and what it would cost."""
+    """List what is done, running, stopped, failed and missing for a table, stage 1 included, and what it would cost."""
     plans = {name: plan_of(name, profile, parameter) for name in (ALL if dataset is None else [dataset])}
 
     from ctsl_lib.evidence.labels import pair_name
