@@ -5,6 +5,10 @@ class DataError(ValueError):
     """Data is missing, damaged, or not laid out as it must be."""
 
 
+class PlanError(ValueError):
+    """A plan has a run that cannot be trained or judged; the message names the pair and what to change."""
+
+
 class NotebookError(RuntimeError):
     """A notebook could not be run to its end; the message shows the cell."""
 

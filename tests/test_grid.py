@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import torch
 
 from ctsl_lib.cli.tables import state_of
 from ctsl_lib.data.specs import Digits
-from ctsl_lib.errors import GridError, RunClaimedError, WorkerDiedError
+from ctsl_lib.data.types import RetrievalSplit, Split
+from ctsl_lib.errors import DataError, GridError, PlanError, RunClaimedError, WorkerDiedError
 from ctsl_lib.experiments import run as runs
 from ctsl_lib.experiments.grid import run_grid
+from ctsl_lib.experiments.plan import plan_from
 from ctsl_lib.experiments.sharing import NOBODY, claimed, failure_path, is_claimed, write_failure
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
@@ -417,3 +420,71 @@ def test_leftovers_beside_finished_records_are_removed(store: Store) -> None:
     store.path(TINY).with_name(f".{TINY.key}.json.abc.tmp").touch()
     run_grid([TINY], store)
     assert list(store.root.rglob("*.*")) == [store.path(TINY)]
+
+
+PAIRS = {"pairs": [["tiny_cnn", "tiny_cnn"]], "seeds": 1, "epochs": 1, "methods": ["independent"]}
+PLAIN = PAIRS | {"n_train": 60, "batch_size": 30}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"pairs": [["tiny_cnn", "tiny_cnn"], ["tiny_cnn", "vgg11"]]},
+            r"vgg11, of tiny_cnn \+ vgg11, cannot learn from batches of 4 images of 1x8x8 \(.+\); name another",
+        ),
+        ({"methods": ["independent", "kd"], "teacher": "vgg11"}, "vgg11, of the teacher, cannot learn"),
+        ({"batch_size": 61}, "batch_size must be at most the 60 training images, got 61"),
+        ({"batch_size": 60, "images_per_class": 2}, "at most the 10 classes, got 30"),
+    ],
+)
+def test_a_plan_is_tried_before_it_is_run(store: Store, change: dict[str, Any], message: str) -> None:
+    plan = plan_from(PLAIN | change, "digits")
+    with pytest.raises(ValueError, match=message):
+        plan.train(store, processes=1)
+    assert not store.root.exists()  # nothing was trained
+
+
+def test_a_plan_whose_runs_are_done_needs_no_trial(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_from(PLAIN, "digits")
+    plan.train(store, processes=1)
+
+    def missing(*_: object) -> None:
+        raise DataError("no images")
+
+    monkeypatch.setattr(Digits, "load", missing)
+    plan.train(store, processes=1)
+    with pytest.raises(DataError):
+        plan_from(PLAIN | {"seeds": 2}, "digits").check(store)
+
+
+def test_a_trial_changes_no_random_numbers(store: Store) -> None:
+    before = torch.random.get_rng_state()
+    plan_from(PLAIN, "digits").check(store)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_sets_that_cannot_be_searched_are_named_before_training(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"pairs": [["tiny_reid", "tiny_reid"]], "identities": 12, "height": 32, "width": 16, "batch_size": 8}
+    plan = plan_from(PAIRS | small, "synthetic_market")
+    plan.check(store)
+    data = plan.data.load(0)
+    assert isinstance(data.test, RetrievalSplit)
+    gallery = replace(data.test.gallery, camera=torch.zeros_like(data.test.gallery.camera))
+    query = replace(data.test.query, camera=torch.zeros_like(data.test.query.camera))
+    one_camera = replace(data, test=replace(data.test, query=query, gallery=gallery))
+    monkeypatch.setattr(type(plan.data), "load", lambda *_: one_camera)
+    with pytest.raises(PlanError, match="test images of synthetic_market cannot be searched: no query counts"):
+        plan.train(store, processes=1)
+
+
+def test_a_class_without_training_images_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_from(PLAIN, "digits")
+    data = plan.data.load(0)
+    kept = data.train.true_labels != 3
+    train = Split(data.train.images[kept], data.train.labels[kept], data.train.true_labels[kept])
+    monkeypatch.setattr(Digits, "load", lambda *_: replace(data, train=train))
+    with pytest.raises(PlanError, match=r"1 classes have no training image \(3\); n_train = \d+ is too small"):
+        plan.check(store)
