@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 import torch
 
-from ctsl_lib.cli.tables import state_of
+from ctsl_lib.cli.main import main
+from ctsl_lib.cli.notebooks import _transport
+from ctsl_lib.cli.tables import state_of, table_name
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.types import RetrievalSplit, Split
 from ctsl_lib.errors import DataError, GridError, PlanError, RunClaimedError, WorkerDiedError
@@ -488,3 +490,50 @@ def test_a_class_without_training_images_is_named(store: Store, monkeypatch: pyt
     monkeypatch.setattr(Digits, "load", lambda *_: replace(data, train=train))
     with pytest.raises(PlanError, match=r"1 classes have no training image \(3\); n_train = \d+ is too small"):
         plan.check(store)
+
+
+def test_a_long_path_for_temporary_files_falls_back_to_tcp(tmp_path: Path) -> None:
+    short, long = Path("/tmp/ctsl-1234"), tmp_path / ("x" * 100)
+    if sys.platform != "win32":
+        assert _transport(short)["KernelManager"]["transport"] == "ipc"
+    assert not _transport(long)
+
+
+@pytest.mark.slow
+def test_a_notebook_runs_where_the_temporary_folder_has_a_long_path(command: Command) -> None:
+    folder = command.folder / ("x" * 100)
+    folder.mkdir()
+    command.environment["TMPDIR"] = str(folder)
+    process = command.start("notebooks", "10", "--out", str(command.folder / "out"))
+    assert process.wait(180) == 0 and (command.folder / "out" / "10_cifar10.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("notebooks", "00", "--out", "taken"), "--out must name a folder, but taken is a file"),
+        (("reproduce", "--out", "taken/deep"), "--out must name a folder, but taken is a file"),
+        (("reproduce", "--figures", "taken"), "--figures must name a folder, but taken is a file"),
+        (("status", "digits", "-p", "pairs=[[tiny_cnn"), "got 'pairs=[[tiny_cnn': "),
+        (("notebooks", "00", "-p", "epochs={"), "the value of a parameter must be YAML, got 'epochs={'"),
+    ],
+)
+def test_what_a_person_may_mistype_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").touch()
+    monkeypatch.setattr("sys.argv", ["ctsl", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err.strip()
+    assert ended.value.code == 1 and message in said and len(said.splitlines()) == 1
+
+
+def test_data_sets_of_one_name_in_two_folders_have_tables_of_their_own() -> None:
+    names = [table_name(name) for name in ("x", "a/x", "b/x", "./b/y", "b/x.zip", "/data/b/x", "digits")]
+    assert names == ["x", "a__x", "b__x", "b__y", "b__x.zip", "data__b__x", "digits"]

@@ -59,6 +59,8 @@ def reproduce(
 
     Finished runs and notebooks are kept: after Ctrl-C, or a second time, only what is missing is done.
     """
+    check_folder("--out", out)
+    check_folder("--figures", figures)
     changed = parse_assignments(set_ or [])
     [recipe] = _with_fields(changed, Spec().recipe)
 
@@ -164,6 +166,7 @@ def notebooks(
     """Execute notebooks in order, with a profile's parameters and then those given by -p."""
     from ctsl_lib.cli.notebooks import declared_parameters, find_notebooks, profile_for
 
+    check_folder("--out", out)
     paths = find_notebooks(number or [])
     given = parse_assignments(parameter or [])
     known = {name for path in find_notebooks() for name in declared_parameters(path)}
@@ -211,6 +214,18 @@ def _run_notebooks(
             pool.end()
             raise
     return times
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raise a ValueError if there can be no such folder, because a file is in its place or above it.
+
+    Args:
+        option: that names it.
+        folder: it need not exist.
+    """
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"{option} must name a folder, but {place} is a file")
 
 
 def _with_fields(values: dict[str, Any], *models: BaseModel) -> list[Any]:

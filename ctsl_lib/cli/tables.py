@@ -177,6 +177,16 @@ def claims(
     typer.echo("\n" + "\n\n".join(in_words(claim).replace("**", "") for claim in judged))
 
 
+def table_name(dataset: str) -> str:
+    """The name of a data set's table files: its own name, or for images at a path all of the path.
+
+    >>> table_name("cifar10"), table_name("my_images"), table_name("birds/small"), table_name("birds/small.zip")
+    ('cifar10', 'my_images', 'birds__small', 'birds__small.zip')
+    """
+    parts = Path(os.path.normpath(dataset)).parts
+    return "__".join(part.strip(os.sep) for part in parts if part.strip(os.sep))
+
+
 def _print_table(plan: "Plan") -> None:
     from ctsl_lib.evidence.labels import metric_label
     from ctsl_lib.evidence.tables import EACH_PEER, export, measurements, readable, summary
@@ -185,7 +195,7 @@ def _print_table(plan: "Plan") -> None:
     also = ["rank1"] if "rank1" in frame else []
     table = summary(frame, metric, by=EACH_PEER, also=also)
     shown = readable(table, f"{metric_label(metric)}, last epoch (%)")
-    name = Path(plan.dataset).stem
+    name = table_name(plan.dataset)
     csv, latex = export(table, shown, Path("results") / "tables", name)
     typer.echo(f"{plan.dataset}\n\n{shown.to_string()}")
     typer.echo(f"\nwritten to {csv} and {os.path.relpath(latex)}")
