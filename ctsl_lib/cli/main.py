@@ -13,10 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from ctsl_lib import ROOT, __version__
 from ctsl_lib.cli import tables
+from ctsl_lib.cli.signals import STATUS, ending_signals
 from ctsl_lib.cli.tables import Parameter, Processes, Profile
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.environment import cores, keep_memory, load_plugins, suggestion
-from ctsl_lib.errors import NonFiniteLossError, NotebookError
+from ctsl_lib.errors import GridError, NonFiniteLossError, NotebookError, WorkerDiedError
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.losses.methods import ABLATIONS, METHODS
@@ -58,6 +59,8 @@ def reproduce(
 
     Finished runs and notebooks are kept: after Ctrl-C, or a second time, only what is missing is done.
     """
+    check_folder("--out", out)
+    check_folder("--figures", figures)
     changed = parse_assignments(set_ or [])
     [recipe] = _with_fields(changed, Spec().recipe)
 
@@ -163,6 +166,7 @@ def notebooks(
     """Execute notebooks in order, with a profile's parameters and then those given by -p."""
     from ctsl_lib.cli.notebooks import declared_parameters, find_notebooks, profile_for
 
+    check_folder("--out", out)
     paths = find_notebooks(number or [])
     given = parse_assignments(parameter or [])
     known = {name for path in find_notebooks() for name in declared_parameters(path)}
@@ -182,16 +186,16 @@ def _run_notebooks(
     cell_timeout: int = CELL_TIMEOUT,
 ) -> dict[str, float]:
     """Execute notebooks, with their parameters checked before the first one starts; name -> seconds."""
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from multiprocessing import get_context
+    from concurrent.futures import as_completed
 
     from ctsl_lib.cli.notebooks import check_parameters, run_notebook
+    from ctsl_lib.experiments.workers import Workers
 
     for path, given in parameters.items():
         check_parameters(path, given)
     times = {}
     # Processes, not threads: each run sets environment variables for its kernel.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with Workers(processes) as pool:
         running = {}
         for path, given in parameters.items():
             target = out / path.name
@@ -203,9 +207,25 @@ def _run_notebooks(
             for future in as_completed(running):
                 times[running[future].name] = future.result()
                 typer.echo(f"{running[future].name}: {future.result():.0f} s")
-        finally:
+        except Exception:
             pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        except BaseException:  # a signal
+            pool.end()
+            raise
     return times
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Raise a ValueError if there can be no such folder, because a file is in its place or above it.
+
+    Args:
+        option: that names it.
+        folder: it need not exist.
+    """
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"{option} must name a folder, but {place} is a file")
 
 
 def _with_fields(values: dict[str, Any], *models: BaseModel) -> list[Any]:
@@ -225,10 +245,11 @@ def _with_fields(values: dict[str, Any], *models: BaseModel) -> list[Any]:
 def main() -> None:
     """Entry point: an error that a user can mend is one line, and the exit status is not zero."""
     try:
-        load_plugins()
-        app()
+        with ending_signals():
+            load_plugins()
+            app()
     except SystemExit as ended:
-        if ended.code == 130:  # Ctrl-C
+        if ended.code in STATUS:
             typer.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
         raise
     except ValidationError as error:
@@ -237,6 +258,6 @@ def main() -> None:
         got = "" if first["type"] == "value_error" else f", got {first['input']!r}"  # ours say it themselves
         typer.echo(f"error: {place}{first['msg']}{got}", err=True)
         raise SystemExit(2) from None
-    except (ValueError, OSError, NotebookError, NonFiniteLossError) as error:
+    except (ValueError, OSError, NotebookError, NonFiniteLossError, GridError, WorkerDiedError) as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None

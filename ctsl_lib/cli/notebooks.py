@@ -28,6 +28,8 @@ from ctsl_lib.training.recipe import Recipe
 NOTEBOOKS = ROOT / "notebooks"
 SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Images, Digits, Market1501, Objective, Spec)
 """Where the range of a parameter is stated, once."""
+LONGEST = 103
+"""Bytes that the path of a socket may have on every system; Linux allows 107."""
 
 
 def find_notebooks(numbers: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
@@ -162,16 +164,20 @@ def _own_kernel(folder: str) -> str:
     """A Jupyter path on which `python3` is this interpreter, whatever else is installed on the machine."""
     spec = Path(folder) / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True)
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    command = [sys.executable, "-m", "ctsl_lib.cli.kernel", "-f", "{connection_file}"]
     spec.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
     return os.pathsep.join([folder, *filter(None, [os.environ.get("JUPYTER_PATH")])])
 
 
 def _transport(folder: Path) -> Config:
-    """Talk to the kernel through files of its own: quieter than TCP, and safe where users share a machine."""
-    if sys.platform == "win32":
+    """Talk to the kernel through files of its own: quieter than TCP, and safe where users share a machine.
+
+    The path of a socket has a limit; where TMPDIR is too long for it, TCP must do.
+    """
+    place = folder / "kernel"
+    if sys.platform == "win32" or len(os.fsencode(place.absolute())) + len("-12") > LONGEST:
         return Config()
-    return Config({"KernelManager": {"transport": "ipc", "ip": str(folder / "kernel")}})
+    return Config({"KernelManager": {"transport": "ipc", "ip": str(place)}})
 
 
 @contextmanager

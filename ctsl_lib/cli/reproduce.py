@@ -11,6 +11,7 @@ from ctsl_lib.environment import write_atomically
 from ctsl_lib.experiments.grid import grid, process_pool, run_grid
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
+from ctsl_lib.experiments.workers import Workers
 from ctsl_lib.losses.methods import ABLATIONS, METHOD_NAMES
 from ctsl_lib.losses.objective import Objective
 
@@ -48,7 +49,8 @@ def write_report(folder: Path, parameters: Mapping[str, Any]) -> Path:
     Returns: the path of the HTML file.
     """
     notebook, html = folder / "notebooks" / REPORT.name, folder / "report.html"
-    run_notebook(REPORT, notebook, parameters)
+    with Workers(1) as worker:  # as signals must find this process's own handlers, which nbclient replaces
+        worker.submit(run_notebook, REPORT, notebook, parameters).result()
     # Of nbconvert's templates this one keeps the pictures' texts. Without a formula, nothing has to be fetched.
     exporter = HTMLExporter(template_name="classic", exclude_input=True)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True

@@ -10,6 +10,7 @@ import typer
 from ctsl_lib.data.catalogue import NAMED, check_data_set, retrieval_sets
 from ctsl_lib.data.specs import Images, Market1501
 from ctsl_lib.environment import data_root, suggestion
+from ctsl_lib.errors import GridError
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 
 if TYPE_CHECKING:
@@ -87,10 +88,21 @@ def train(
     parameter: Parameter = None,
     processes: Processes = None,
     threads: Threads = 1,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try runs again whose loss was not finite.")
+    ] = False,
 ) -> None:
-    """Run what a table of the paper still lacks. Stop it at any time; the same command goes on."""
+    """Run what a table of the paper still lacks. Stop it at any time; the same command goes on.
+
+    Several such commands, on one machine or on several with the same folder of records, share the work.
+    """
     plan = plan_of(dataset, profile, parameter)
-    plan.train(processes=processes, threads=threads)
+    try:
+        plan.train(processes=processes, threads=threads, retry_failed=retry_failed)
+    except GridError:
+        if any(plan.records().values()):
+            _print_table(plan)
+        raise
     _print_table(plan)
 
 
@@ -101,11 +113,16 @@ def state_of(spec: "Spec", store: "Store") -> str:
         spec: of the run.
         store: where its record would be.
 
-    Returns: done, running with its epoch, stopped after an epoch (goes on when called again), or missing.
+    Returns: done, failed with the reason, running with its epoch, stopped after an epoch (goes on when called
+        again), or missing.
     """
+    from ctsl_lib.experiments.sharing import failure
+
     if store.load(spec) is not None:
         return "done"
-    return store.checkpoint(spec).state()
+    state = store.checkpoint(spec).state()
+    reason = failure(store, spec)
+    return state if reason is None or state.startswith("running") else f"failed: {reason}"
 
 
 @app.command()
@@ -114,7 +131,7 @@ def status(
     profile: Profile = "small",
     parameter: Parameter = None,
 ) -> None:
-    """List what is done, running, stopped and missing for a table, stage 1 included, and what it would cost."""
+    """List what is done, running, stopped, failed and missing for a table, stage 1 included, and what it would cost."""
     plans = {name: plan_of(name, profile, parameter) for name in (ALL if dataset is None else [dataset])}
 
     from ctsl_lib.evidence.labels import pair_name
@@ -160,6 +177,16 @@ def claims(
     typer.echo("\n" + "\n\n".join(in_words(claim).replace("**", "") for claim in judged))
 
 
+def table_name(dataset: str) -> str:
+    """The name of a data set's table files: its own name, or for images at a path all of the path.
+
+    >>> table_name("cifar10"), table_name("my_images"), table_name("birds/small"), table_name("birds/small.zip")
+    ('cifar10', 'my_images', 'birds__small', 'birds__small.zip')
+    """
+    parts = Path(os.path.normpath(dataset)).parts
+    return "__".join(part.strip(os.sep) for part in parts if part.strip(os.sep))
+
+
 def _print_table(plan: "Plan") -> None:
     from ctsl_lib.evidence.labels import metric_label
     from ctsl_lib.evidence.tables import EACH_PEER, export, measurements, readable, summary
@@ -168,7 +195,7 @@ def _print_table(plan: "Plan") -> None:
     also = ["rank1"] if "rank1" in frame else []
     table = summary(frame, metric, by=EACH_PEER, also=also)
     shown = readable(table, f"{metric_label(metric)}, last epoch (%)")
-    name = Path(plan.dataset).stem
+    name = table_name(plan.dataset)
     csv, latex = export(table, shown, Path("results") / "tables", name)
     typer.echo(f"{plan.dataset}\n\n{shown.to_string()}")
     typer.echo(f"\nwritten to {csv} and {os.path.relpath(latex)}")

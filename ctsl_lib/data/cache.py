@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ctsl_lib.data.files import walk
-from ctsl_lib.environment import cache_root
+from ctsl_lib.environment import alive, cache_root
 from ctsl_lib.errors import DataError
 
 FORMAT = 3
@@ -105,18 +105,8 @@ def _remove_remains(root: Path) -> None:
     """Remove what processes of this machine that are no more left half built."""
     for place in root.glob(f".*~{socket.gethostname()}~*~*"):
         pid = place.name.split("~")[-2]
-        if pid.isdecimal() and not _alive(int(pid)):
+        if pid.isdecimal() and not alive(int(pid)):
             shutil.rmtree(place, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # alive, and another user's
-        pass
-    return True
 
 
 def digest(arrays: Iterable[np.ndarray]) -> str:

@@ -1,20 +1,30 @@
 """Many runs: the specs of a grid, and processes that run them side by side."""
 
 import multiprocessing
-import signal
+import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from ctsl_lib.environment import cores, load_plugins, shows_progress
+from ctsl_lib.data.specs import DataSpec
+from ctsl_lib.environment import cores, shows_progress
+from ctsl_lib.errors import GridError, NonFiniteLossError, RunClaimedError, WorkerDiedError
 from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.sharing import failure, is_claimed, tidy
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
+from ctsl_lib.experiments.workers import Workers
 from ctsl_lib.losses.objective import Objective
+
+POLL = 0.5
+"""Seconds between two looks at runs that another process trains."""
 
 
 def grid(base: Spec, objectives: Mapping[str, Objective], seeds: Iterable[int]) -> list[Spec]:
@@ -40,11 +50,14 @@ def run_grid(
     device: torch.device | str | None = None,
     threads: int = 1,
     progress: bool | None = None,
+    retry_failed: bool = False,
 ) -> list[Record]:
     """Run many specs, one after the other or on an executor; those that have a record already take no time.
 
     Each record is saved as soon as its run has finished, so after an error or Ctrl-C the same call continues where
-    it stopped. Stage 1 runs first, for those runs that need it and have no record yet.
+    it stopped. Stage 1 runs first, for those runs that need it and have no record yet. A run whose loss is not
+    finite, that lacks memory or whose worker died twice does not keep the others from running. Runs that another
+    process works on are left to it, and waited for at the end.
 
     Args:
         specs: what to run; a spec that occurs twice is run once.
@@ -52,53 +65,191 @@ def run_grid(
         executor: runs the specs, such as a `process_pool`; None runs them one after the other in this process.
         keep_weights, device, threads: see `run`.
         progress: whether to draw a progress bar; by default unless the environment variable CTSL_PROGRESS is 0.
+        retry_failed: whether to try runs again whose loss was not finite in an earlier call.
 
     Returns: the records in the order of `specs`.
-    Raises: RuntimeError if records are deleted meanwhile; the errors of `run`.
+    Raises: GridError that names each failed run, after all others have finished; RuntimeError if records are deleted
+        meanwhile; other errors of `run`, at once.
     """
     store = store if store is not None else Store()
-    for data in {spec.data for spec in specs}:
-        store.data_digest(data, again=True)
-    main = [spec for spec in dict.fromkeys(specs) if store.load(spec, weights=keep_weights) is None]
-    first = list(dict.fromkeys(spec.stage1() for spec in main if spec.objective.needs_frozen))
-    first = [spec for spec in first if spec not in main]
-    with tqdm(total=len(first) + len(main), desc="runs", unit="run", disable=not shows_progress(progress)) as bar:
-        # Stage 1 comes first, because several runs may need the same networks and must not all train them.
-        for part, keep in ((first, True), (main, keep_weights)):
-            work = partial(run, store=store, keep_weights=keep, device=device, threads=threads, progress=False)
-            for _ in _run_part(part, work, executor):
-                bar.update()
+    work = Work(
+        store,
+        executor,
+        keep_weights=keep_weights,
+        device=device,
+        threads=threads,
+        progress=progress,
+        retry_failed=retry_failed,
+    )
+    work.finish(specs)
+    work.check()
     records = [store.load(spec) for spec in specs]
     if any(record is None for record in records):
         raise RuntimeError(f"records vanished from {store.root} while the grid ran")
     return [record for record in records if record is not None]
 
 
-def _run_part(
+class Work:
+    """Runs that are to be done, by this process and by others that do the same, and what became of them."""
+
+    def __init__(
+        self,
+        store: Store,
+        executor: Executor | None,
+        *,
+        keep_weights: bool = False,
+        device: torch.device | str | None = None,
+        threads: int = 1,
+        progress: bool | None = None,
+        retry_failed: bool = False,
+    ) -> None:
+        """Do nothing yet; for the arguments see `run_grid`."""
+        self.store, self.executor, self.keep = store, executor, keep_weights
+        self.device, self.threads, self.progress = device, threads, progress
+        self.retry = retry_failed
+        self.failed: dict[Spec, str] = {}
+        """Why runs failed."""
+        self.deaths: Counter[Spec] = Counter()
+        self._known: set[DataSpec] = set()
+
+    def finish(self, specs: Sequence[Spec], *, wait: bool = True) -> None:
+        """Run what has no record.
+
+        Args:
+            specs: what to run.
+            wait: whether to wait for runs that other processes work on, and to run what they leave undone.
+        """
+        for data in {spec.data for spec in specs} - self._known:
+            self.store.data_digest(data, again=True)
+            self._known.add(data)
+        said = False
+        with tqdm(desc="runs", unit="run", disable=not shows_progress(self.progress)) as bar:
+            while True:
+                first, main = self._lacking(specs)
+                bar.total = bar.n + len(first) + len(main)
+                bar.refresh()
+                # Stage 1 comes first, because several runs may need the same networks and must not all train them.
+                self._round(first, True, bar)
+                busy = self._round([spec for spec in main if self._can_start(spec)], self.keep, bar)
+                if not busy or not wait:
+                    return
+                if not said:
+                    tqdm.write(f"waiting for {len(busy)} runs that other processes work on", file=sys.stderr)
+                    said = True
+                while all(self._is_claimed(spec) for spec in busy):
+                    time.sleep(POLL)
+
+    def check(self) -> None:
+        """Raise a GridError that names each run that failed, if there is one."""
+        if self.failed:
+            lines = [f"{name_of(spec)}: {reason}" for spec, reason in self.failed.items()]
+            raise GridError("\n".join([f"{len(lines)} runs failed, all others are finished", *lines]))
+
+    def _lacking(self, specs: Sequence[Spec]) -> tuple[list[Spec], list[Spec]]:
+        """The runs of stage 1 that are needed, and the runs without a record."""
+        main = []
+        for spec in dict.fromkeys(specs):
+            if self.store.load(spec, weights=self.keep) is None:
+                main.append(spec)
+            elif not is_claimed(self.store.checkpoint(spec)):
+                tidy(self.store, spec)
+        main = [spec for spec in main if not self._has_failed(spec)]
+        needed = dict.fromkeys(spec.stage1() for spec in main if spec.objective.needs_frozen)
+        first = [spec for spec in needed if spec not in main and not self._has_failed(spec)]
+        return first, main
+
+    def _has_failed(self, spec: Spec) -> bool:
+        if spec not in self.failed and not self.retry:
+            reason = failure(self.store, spec)
+            if reason is not None and self.store.load(spec) is None:
+                self.failed[spec] = f"{reason}; it failed before and was not tried again"
+        return spec in self.failed
+
+    def _can_start(self, spec: Spec) -> bool:
+        """Whether the run's first stage has not failed; else it has failed as well."""
+        if spec.objective.needs_frozen and spec.stage1() in self.failed:
+            self.failed[spec] = f"its stage 1, {spec.stage1().key}, failed"
+        return spec not in self.failed
+
+    def _is_claimed(self, spec: Spec) -> bool:
+        needed = [spec, spec.stage1()] if spec.objective.needs_frozen else [spec]
+        return any(is_claimed(self.store.checkpoint(each)) for each in needed)
+
+    def _round(self, specs: Sequence[Spec], keep: bool, bar: "tqdm[Any]") -> list[Spec]:
+        """Run the specs; returns those that other processes work on."""
+        work = partial(
+            run, store=self.store, keep_weights=keep, device=self.device, threads=self.threads, progress=False,
+            wait=False,
+        )  # fmt: skip
+        busy: list[Spec] = []
+        left = list(specs)
+        while left:
+            again = []
+            for spec, error in _outcomes(left, work, self.executor):
+                if isinstance(error, RunClaimedError):
+                    busy.append(spec)
+                elif isinstance(error, WorkerDiedError) and not self.deaths[spec]:
+                    self.deaths[spec] += 1
+                    tqdm.write(f"{name_of(spec)}: {error}; it is tried once more", file=sys.stderr)
+                    again.append(spec)
+                elif error is not None:
+                    self.failed[spec] = str(error) or type(error).__name__
+                bar.update(error is None)
+            left = again
+        return busy
+
+
+def name_of(spec: Spec) -> str:
+    """A run in words: its key, peers, weights and seed."""
+    weights = spec.objective.model_dump(exclude_defaults=True) | {"ce": spec.objective.ce}
+    text = ", ".join(f"{name} {value:g}" for name, value in weights.items() if isinstance(value, int | float))
+    stage = ", stage 1" if spec.stage == 1 else ""
+    return f"{spec.key} ({' + '.join(spec.peers)}, {text}, seed {spec.seed}{stage})"
+
+
+def _concerns_one_run(error: Exception) -> bool:
+    """Whether other runs may go on: the error comes from what this run computed or from what it needed."""
+    kinds = (RunClaimedError, NonFiniteLossError, MemoryError, WorkerDiedError, BrokenExecutor)
+    if isinstance(error, (*kinds, torch.OutOfMemoryError)):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in said or "not enough memory" in said)
+
+
+def _outcomes(
     specs: Sequence[Spec], work: Callable[[Spec], Record], executor: Executor | None
-) -> Iterator[Record]:
+) -> Iterator[tuple[Spec, Exception | None]]:
+    """Each spec as soon as its run has ended, with the error that it ended with."""
     if executor is None:
         for spec in specs:
-            yield work(spec)
+            yield spec, _error(partial(work, spec))
         return
-    futures = [executor.submit(work, spec) for spec in specs]
+    futures = {executor.submit(work, spec): spec for spec in specs}
     try:
         for future in as_completed(futures):
-            yield future.result()
-    except KeyboardInterrupt:
-        # Workers ignore Ctrl-C. End them here, and wait until each future knows, so that no process stays behind.
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        wait(futures)
+            yield futures[future], _error(future.result)
+    except (KeyboardInterrupt, SystemExit):
+        for future in futures:
+            future.cancel()
+        if isinstance(executor, Workers):
+            executor.end()
+        elif isinstance(executor, ProcessPoolExecutor):
+            for worker in multiprocessing.active_children():
+                worker.terminate()
         raise
     finally:
         for future in futures:
             future.cancel()
 
 
-def _start_worker() -> None:
-    load_plugins()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _error(call: Callable[[], Record]) -> Exception | None:
+    try:
+        call()
+    except Exception as error:
+        if not _concerns_one_run(error):
+            raise
+        return error
+    return None
 
 
 @contextmanager
@@ -116,6 +267,9 @@ def process_pool(processes: int | None = None) -> Iterator[Executor | None]:
     if processes == 1:
         yield None
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool:
-        yield pool
+    with Workers(processes) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.end()
+            raise

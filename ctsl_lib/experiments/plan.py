@@ -96,24 +96,56 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         first = dict.fromkeys(spec.stage1() for _, spec in every if spec.objective.needs_frozen)
         return [("stage 1", spec) for spec in first] + every
 
-    def train(self, store: Store | None = None, *, processes: int | None = None, threads: int = 1) -> None:
-        """Run what has no record yet, pair by pair and seed by seed.
+    def check(self, store: Store | None = None) -> None:
+        """Try in seconds what would else fail after hours: the data, the batches, each network on a few images.
+
+        Only pairs that lack a record are tried.
+
+        Args:
+            store: where records are kept; by default see `Store`.
+
+        Raises: PlanError that names the pair and what to change; DataError if the images are missing.
+        """
+        from ctsl_lib.experiments.trial import try_runs
+
+        store = store if store is not None else Store()
+        every = [spec for specs in self.specs().values() for spec in specs]
+        try_runs([spec for spec in every if not store.path(spec).exists()])
+
+    def train(
+        self,
+        store: Store | None = None,
+        *,
+        processes: int | None = None,
+        threads: int = 1,
+        retry_failed: bool = False,
+    ) -> None:
+        """Run what has no record yet, pair by pair and seed by seed, after a `check`.
 
         All methods of one seed come before the next seed, so that a training that is stopped early leaves complete
-        comparisons.
+        comparisons. What other processes work on is left to them at first, and waited for at the end.
 
         Args:
             store: where records are kept; by default see `Store`.
             processes: how many runs go on side by side; see `process_pool`.
             threads: CPU threads of each run.
-        """
-        from ctsl_lib.experiments.grid import process_pool, run_grid
+            retry_failed: whether to try runs again whose loss was not finite in an earlier call.
 
+        Raises: GridError that names each failed run, after all others have finished; the errors of `check` and, but
+            for those, of `run`.
+        """
+        from ctsl_lib.experiments.grid import Work, process_pool
+
+        store = store if store is not None else Store()
+        self.check(store)
         every = self.specs()
         with process_pool(processes) as executor:
-            for pair in self.pairs:
-                runs = [spec for (where, _), specs in every.items() if where == pair for spec in specs]
-                run_grid(sorted(runs, key=lambda spec: spec.seed), store, executor=executor, threads=threads)
+            work = Work(store, executor, threads=threads, retry_failed=retry_failed)
+            for wait in (False, True):
+                for pair in self.pairs:
+                    runs = [spec for (where, _), specs in every.items() if where == pair for spec in specs]
+                    work.finish(sorted(runs, key=lambda spec: spec.seed), wait=wait)
+            work.check()
 
     def records(self, store: Store | None = None) -> dict[tuple[Pair, str], list[Record]]:
         """(pair, method) -> the records that exist in the store."""

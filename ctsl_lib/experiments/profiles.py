@@ -19,7 +19,11 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         name, equals, text = assignment.partition("=")
         if not equals or not name.isidentifier():
             raise ValueError(f"a parameter must read NAME=VALUE, got {assignment!r}")
-        values[name] = _number_or(yaml.safe_load(text))
+        try:
+            values[name] = _number_or(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            reason = getattr(error, "problem", None) or "it cannot be read"
+            raise ValueError(f"the value of a parameter must be YAML, got {assignment!r}: {reason}") from None
     return values
 
 

@@ -1,9 +1,13 @@
 """Run a spec: train its peers and save a record."""
 
+import time
+
 import torch
 
 from ctsl_lib.environment import load_plugins
+from ctsl_lib.errors import NonFiniteLossError, RunClaimedError
 from ctsl_lib.experiments.provenance import current_commit, default_device, provenance
+from ctsl_lib.experiments.sharing import claimed, epochs_done, is_claimed, tidy, write_failure
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.metrics.evaluation import evaluate
@@ -12,6 +16,9 @@ from ctsl_lib.models.registry import build_peer
 from ctsl_lib.randomness import cpu_threads, derive_seed
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.loop import train
+
+POLL = 0.5
+"""Seconds between two looks at a run that another process works on."""
 
 
 def run(
@@ -22,6 +29,7 @@ def run(
     device: torch.device | str | None = None,
     threads: int = 1,
     progress: bool | None = None,
+    wait: bool = True,
 ) -> Record:
     """Train what `spec` names and save the record; if the record exists already, only return it.
 
@@ -36,26 +44,51 @@ def run(
         threads: CPU threads. Another number may change the last digits of sums and so the results. Many runs are
             fastest side by side with one thread each; see `process_pool`.
         progress: whether to draw progress bars; see `train`.
+        wait: whether to wait, if another process works on the same run, until it is done or gives up.
 
-    Returns: the record, which has been saved. Raises: DataError if the images are missing; the errors of `train`.
+    Returns: the record, which has been saved.
+    Raises: DataError if the images are missing; RunClaimedError instead of waiting; the errors of `train`. A loss that
+        is not finite leaves a file beside the place of the record, see `sharing.write_failure`.
     """
     store = store if store is not None else Store()
     keep_weights = keep_weights or spec.stage == 1
-    checkpoint = store.checkpoint(spec)
     store.data_digest(spec.data, again=True)
     existing = store.load(spec, weights=keep_weights)
     if existing is not None:
-        checkpoint.clear()
+        if not is_claimed(store.checkpoint(spec)):
+            tidy(store, spec)
         return existing
     device = torch.device(device) if device is not None else default_device()
     current_commit()
     if spec.objective.needs_frozen:
-        run(spec.stage1(), store, device=device, threads=threads, progress=progress)
-    with cpu_threads(threads):
-        record, peers, channels = _train(spec, store, checkpoint, device, progress)
-    store.save(record, peers if keep_weights else None, channels)
-    checkpoint.clear()
-    return record
+        run(spec.stage1(), store, device=device, threads=threads, progress=progress, wait=wait)
+    while True:
+        try:
+            with cpu_threads(threads):
+                return _run_claimed(spec, store, keep_weights, device, progress)
+        except RunClaimedError:
+            if not wait:
+                raise
+        while is_claimed(store.checkpoint(spec)):
+            time.sleep(POLL)
+
+
+def _run_claimed(
+    spec: Spec, store: Store, keep_weights: bool, device: torch.device, progress: bool | None
+) -> Record:
+    checkpoint = store.checkpoint(spec)
+    with claimed(checkpoint, spec.recipe.epochs):
+        existing = store.load(spec, weights=keep_weights)  # another process may just have finished
+        if existing is None:
+            try:
+                existing, peers, channels = _train(spec, store, checkpoint, device, progress)
+            except NonFiniteLossError as error:
+                write_failure(store, spec, str(error), epochs_done(checkpoint) + 1)
+                checkpoint.clear()
+                raise
+            store.save(existing, peers if keep_weights else None, channels)
+        tidy(store, spec)
+    return existing
 
 
 def _train(

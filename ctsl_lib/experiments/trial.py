@@ -1,0 +1,91 @@
+"""A plan in small before it is run: what would fail only after hours is found in seconds."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from ctsl_lib.data.sampler import order
+from ctsl_lib.data.types import Dataset, RetrievalSplit
+from ctsl_lib.errors import PlanError
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.metrics.retrieval import Labelled, retrieval_metrics
+from ctsl_lib.models.registry import build_peer
+from ctsl_lib.randomness import seeded
+
+BATCH = 4
+"""Images that each network is tried on."""
+
+
+def try_runs(specs: Sequence[Spec]) -> None:
+    """Load the data of these runs, and train every network of theirs on one small batch.
+
+    Args:
+        specs: runs of one plan: they share data and recipe.
+
+    Raises: PlanError that names the pair and what to change; DataError if the images are missing.
+    """
+    if not specs:
+        return
+    spec = specs[0]
+    try:
+        data = spec.data.load(spec.seed)
+    except (RuntimeError, IndexError) as error:
+        raise PlanError(f"the data set {spec.data.name} cannot be used as it is set: {error}") from error
+    _try_data(data, spec)
+    pairs = {one.peers: " + ".join(one.peers) for one in specs}
+    teachers = {(one.objective.teacher,): "the teacher" for one in specs if one.objective.teacher is not None}
+    tried: set[str] = set()
+    for names, said in (*pairs.items(), *teachers.items()):
+        for name in names:
+            if name not in tried:
+                _try_network(name, said, data, spec)
+            tried.add(name)
+
+
+def _try_data(data: Dataset, spec: Spec) -> None:
+    """Whether there are batches to train on, and whether the test images can be judged by."""
+    n, size = len(data.train), spec.recipe.batch_size
+    if size > n:
+        raise PlanError(f"batch_size must be at most the {n} training images, got {size}")
+    present = set(data.train.true_labels.unique().tolist())
+    absent = [name for label, name in enumerate(data.class_names) if label not in present]
+    if absent:
+        few = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+        raise PlanError(f"{len(absent)} classes have no training image ({few}); n_train = {n} is too small")
+    order(data.train.labels, size, spec.recipe.images_per_class, 0, 0)
+    split = data.split(spec.evaluate_on)
+    if not len(split):
+        raise PlanError(f"{data.name} has no {spec.evaluate_on} images to judge a network by")
+    if isinstance(split, RetrievalSplit):
+        drawn = torch.Generator().manual_seed(0)
+        query, gallery = (
+            Labelled(torch.randn(len(part), 2, generator=drawn), part.identity, part.camera)
+            for part in (split.query, split.gallery)
+        )
+        try:
+            retrieval_metrics(query, gallery, metric=split.distance)
+        except ValueError as error:
+            raise PlanError(f"the {spec.evaluate_on} images of {data.name} cannot be searched: {error}") from None
+
+
+def _try_network(name: str, pair: str, data: Dataset, spec: Spec) -> None:
+    """One step in train mode, there and back."""
+    images = data.train.images[: min(BATCH, spec.recipe.batch_size)]
+    labels = data.train.labels[: len(images)]
+    where = f"{name}, of {pair}," if name != pair else name
+    peer = build_peer(name, data.channels, data.num_classes, seed=0)
+    if spec.initial == "imagenet":
+        from ctsl_lib.models.reid import load_imagenet  # with torchvision, which takes a second to import
+
+        load_imagenet(name, peer)
+    try:
+        with seeded(0):
+            F.cross_entropy(peer.train()(data.normalise(images)).logits, labels).backward()
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        height, width = images.shape[2:]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PlanError(
+            f"{where} cannot learn from batches of {len(images)} images of {data.channels}x{height}x{width} "
+            f"({reason}); name another network in `pairs` or `teacher`, or change the images' size or batch_size"
+        ) from error

@@ -1,0 +1,539 @@
+"""Many runs side by side: signals, deaths, failures, shared work, and plans that are tried before they are run."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import wait
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ctsl_lib.cli.main import main
+from ctsl_lib.cli.notebooks import _transport
+from ctsl_lib.cli.tables import state_of, table_name
+from ctsl_lib.data.specs import Digits
+from ctsl_lib.data.types import RetrievalSplit, Split
+from ctsl_lib.errors import DataError, GridError, PlanError, RunClaimedError, WorkerDiedError
+from ctsl_lib.experiments import run as runs
+from ctsl_lib.experiments.grid import run_grid
+from ctsl_lib.experiments.plan import plan_from
+from ctsl_lib.experiments.sharing import NOBODY, claimed, failure_path, is_claimed, write_failure
+from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.experiments.workers import Workers
+from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.training.checkpoint import Checkpoint
+from ctsl_lib.training.recipe import Recipe
+
+# A process that was started in the background ignores SIGINT; the one under test must not.
+CODE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from ctsl_lib.cli.main import main; main()"
+)
+LINUX = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes in /proc")
+
+
+def marked(mark: str) -> list[int]:
+    """The processes that have this mark in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def until(condition: Callable[[], bool], seconds: float) -> bool:
+    latest = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > latest:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+class Command:
+    """The command in a folder of its own; all its processes carry a mark."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.mark = folder, f"CTSL_TEST_MARK={uuid.uuid4().hex}"
+        self.records = folder / "records"
+        name, _, value = self.mark.partition("=")
+        own = {name: value, "CTSL_RECORDS": str(self.records), "CTSL_PROGRESS": "0", "CTSL_CHECKPOINT": "0"}
+        self.environment = os.environ | own | {"CTSL_CACHE": str(folder / "cache")}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", CODE, *arguments],
+            cwd=self.folder, env=self.environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def left(self) -> list[int]:
+        return marked(self.mark)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    started = Command(tmp_path)
+    yield started
+    for pid in started.left():
+        os.kill(pid, signal.SIGKILL)
+
+
+def settings(*values: str) -> list[str]:
+    small = ("pairs=[[tiny_cnn, tiny_cnn]]", "n_train=60", "batch_size=30", *values)
+    return [part for value in small for part in ("-p", value)]
+
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+names = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+
+
+def end(command: Command, process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send the signal to the main process alone; nothing stays, and the exit status names the signal."""
+    process.send_signal(number)
+    assert until(lambda: not command.left() and process.poll() is not None, 10), command.left()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    if number == signal.SIGKILL:
+        assert process.returncode == -number
+        return
+    assert process.returncode == 128 + number
+    assert "Traceback" not in said
+    assert said.strip().splitlines()[-1:] == [
+        "stopped; what is finished is kept, and the same command goes on from there"
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The records of a training that nothing disturbed, without where and when they were made."""
+    command = Command(tmp_path_factory.mktemp("undisturbed"))
+    process = command.start(*TRAIN)
+    assert process.wait(120) == 0
+    return outcomes(command.records)
+
+
+def outcomes(folder: Path) -> list[str]:
+    return [record.model_dump_json(exclude={"provenance"}) for record in Store(folder)]
+
+
+TRAIN = ["train", "digits", *settings("seeds=2", "epochs=40", "methods=[independent, tfkd]"), "--processes", "2"]
+
+
+@LINUX
+@pytest.mark.slow
+@names
+def test_a_signal_ends_a_training_and_its_workers(
+    command: Command, undisturbed: list[str], number: signal.Signals
+) -> None:
+    process = command.start(*TRAIN)
+    assert until(lambda: bool(list(command.records.rglob("*.ckpt"))), 60)
+    assert len(command.left()) >= 3
+    end(command, process, number)
+    assert list(command.records.rglob("*.ckpt"))
+    assert command.start(*TRAIN).wait(120) == 0
+    assert outcomes(command.records) == undisturbed
+    assert not [path for path in command.records.rglob("*") if path.suffix in (".ckpt", ".running", ".tmp")]
+
+
+@LINUX
+@pytest.mark.slow
+@names
+def test_a_signal_ends_kernels_and_their_workers(command: Command, number: signal.Signals) -> None:
+    notebooks = ["notebooks", "06", "-p", "seeds=4", "-p", "epochs=100"]
+    process = command.start(*notebooks)
+    # main, its worker, the kernel, the kernel's workers (and what multiprocessing keeps beside them)
+    assert until(lambda: bool(list(command.records.rglob("*.running"))), 90)
+    assert len(command.left()) >= 4
+    end(command, process, number)
+
+
+def sleep_then(seconds: float, value: str) -> str:
+    time.sleep(seconds)
+    return value
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_fails_its_own_task_alone() -> None:
+    with Workers(2) as workers:
+        slow, dead = workers.submit(sleep_then, 1, "done"), workers.submit(die)
+        later = [workers.submit(sleep_then, 0, str(i)) for i in range(4)]
+        wait([slow, dead, *later])
+        assert slow.result() == "done" and [future.result() for future in later] == ["0", "1", "2", "3"]
+        with pytest.raises(WorkerDiedError, match="SIGKILL"):
+            dead.result()
+
+
+TINY = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=2, batch_size=30))
+DIVERGES = TINY.model_copy(update={"recipe": Recipe(epochs=2, batch_size=30, learning_rate=1e20)})
+
+
+def test_a_run_that_fails_does_not_keep_the_others_from_running(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    self_taught = DIVERGES.model_copy(update={"objective": METHODS["tfkd"], "seed": 5})
+    good = [TINY, TINY.model_copy(update={"seed": 1})]
+    with pytest.raises(GridError) as raised:
+        run_grid([DIVERGES, self_taught, *good], store)
+    assert all(store.load(spec) is not None for spec in good)
+    said = str(raised.value).splitlines()
+    assert said[0] == "3 runs failed, all others are finished"
+    assert f"{DIVERGES.key} (tiny_cnn + tiny_cnn, ce 1, seed 0): loss is not finite in epoch" in str(raised.value)
+    assert f"its stage 1, {self_taught.stage1().key}, failed" in str(raised.value)
+    facts = json.loads(failure_path(store, DIVERGES).read_text())
+    assert set(facts) == {"spec", "reason", "epoch", "commit", "when"}
+    assert facts["spec"] == DIVERGES.key and facts["epoch"] in (1, 2)
+    assert state_of(DIVERGES, store).startswith("failed: loss is not finite")
+    assert not list(store.root.rglob("*.running"))
+
+    trained: list[Spec] = []
+    original = runs._train
+
+    def counted(spec: Spec, *rest: Any) -> Any:
+        trained.append(spec)
+        return original(spec, *rest)
+
+    monkeypatch.setattr(runs, "_train", counted)
+    with pytest.raises(GridError, match="it failed before and was not tried again"):
+        run_grid([DIVERGES, *good], store)
+    assert trained == []
+    with pytest.raises(GridError, match="1 runs failed"):
+        run_grid([DIVERGES, *good], store, retry_failed=True)
+    assert trained == [DIVERGES]
+
+
+def test_a_record_takes_the_note_of_a_failure_away(store: Store) -> None:
+    write_failure(store, TINY, "no reason", 1)
+    assert state_of(TINY, store) == "failed: no reason"
+    run_grid([TINY], store, retry_failed=True)
+    assert not failure_path(store, TINY).exists() and state_of(TINY, store) == "done"
+
+
+def test_short_memory_fails_one_run_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = runs._train
+
+    def short(spec: Spec, *rest: Any) -> Any:
+        if spec.seed < 3:
+            raise [
+                MemoryError(),
+                torch.OutOfMemoryError("CUDA out of memory"),
+                RuntimeError("not enough memory"),
+            ][spec.seed]
+        return original(spec, *rest)
+
+    monkeypatch.setattr(runs, "_train", short)
+    with pytest.raises(GridError, match="3 runs failed"):
+        run_grid([TINY.model_copy(update={"seed": seed}) for seed in range(4)], store)
+    assert [record.spec.seed for record in store] == [3]
+    assert not list(store.root.rglob("*.failed"))  # it may be tried again
+
+    monkeypatch.setattr(runs, "_train", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # an error of the code itself is not hidden
+        run_grid([TINY], store)
+
+
+PLUGIN = """
+import multiprocessing, os, signal
+from ctsl_lib import build_peer, register
+from ctsl_lib.experiments import run
+from ctsl_lib.models.tiny import tiny_cnn
+
+original = run._train
+def logged(spec, *rest):
+    with open(os.environ["CTSL_TEST_LOG"], "a") as log:
+        log.write(spec.key + chr(10))
+    if "fragile" in spec.peers and multiprocessing.parent_process() is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "once" in spec.peers and not os.path.exists("died"):
+        open("died", "w").close()
+        os._exit(7)
+    return original(spec, *rest)
+if run._train.__name__ != "logged":
+    run._train = logged
+
+@register("fragile")
+def fragile(channels, num_classes):
+    return tiny_cnn(channels, num_classes)
+
+@register("once")
+def once(channels, num_classes):
+    return tiny_cnn(channels, num_classes)
+"""
+
+
+@pytest.fixture
+def logged(command: Command) -> Callable[[], list[str]]:
+    """Adds to the command a log of trainings, and networks that end their process."""
+    log = command.folder / "log"
+    (command.folder / "grid_plugin.py").write_text(PLUGIN)
+    command.environment |= {
+        "CTSL_TEST_LOG": str(log),
+        "CTSL_PLUGINS": str(command.folder / "grid_plugin.py"),
+    }
+    return lambda: log.read_text().split() if log.exists() else []
+
+
+@LINUX
+@pytest.mark.slow
+def test_workers_that_die_are_replaced_and_their_runs_named(
+    command: Command, logged: Callable[[], list[str]]
+) -> None:
+    pairs = "pairs=[[fragile, fragile], [once, once], [tiny_cnn, tiny_cnn]]"
+    small = ["-p", "seeds=2", "-p", "epochs=1", "-p", "methods=[independent]"]
+    process = command.start("train", "digits", *settings(), "-p", pairs, *small, "--processes", "2")
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in said
+    assert len([line for line in said.splitlines() if "it is tried once more" in line]) == 3
+    assert "error: 2 runs failed, all others are finished" in said
+    assert said.count("fragile + fragile, ce 1, seed 0): its worker process died (SIGKILL") == 2
+    assert len(list(command.records.rglob("*.json"))) == 4 and len(logged()) == 4 + 3 + 2
+
+
+SHARED = ["train", "digits", *settings("seeds=2", "epochs=12", "methods=[independent, dml, tfkd]")]
+
+
+@LINUX
+@pytest.mark.slow
+def test_two_processes_share_the_work(command: Command, logged: Callable[[], list[str]]) -> None:
+    both = [command.start(*SHARED, "--processes", "1") for _ in range(2)]
+    assert [process.wait(180) for process in both] == [0, 0]
+    assert len(list(Store(command.records))) == 8
+    assert len(logged()) == 8 and len(set(logged())) == 8
+    assert not [path for path in command.records.rglob("*") if path.suffix != ".json" and path.suffix != ".pt"][
+        1:
+    ]
+
+
+@LINUX
+@pytest.mark.slow
+def test_a_process_finishes_what_a_killed_one_has_begun(
+    command: Command, logged: Callable[[], list[str]]
+) -> None:
+    first, second = (command.start(*SHARED, "--processes", "1") for _ in range(2))
+    assert until(lambda: len(logged()) >= 3, 60)
+    first.kill()  # it stays as a zombie, as nobody asks for its exit status
+    assert second.wait(180) == 0
+    assert len(list(Store(command.records))) == 8
+    assert len(set(logged())) == 8 and len(logged()) <= 9
+
+
+def note(checkpoint: Checkpoint, **changes: object) -> None:
+    checkpoint.note(3, 12)
+    facts = json.loads(checkpoint.note_path.read_text())
+    checkpoint.note_path.write_text(json.dumps(facts | changes))
+
+
+def test_a_claim_is_exclusive_and_expires(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "run.ckpt")
+    assert not is_claimed(checkpoint)
+    with claimed(checkpoint, 12):
+        assert is_claimed(checkpoint)
+        with pytest.raises(RunClaimedError, match="another process works on run"), claimed(checkpoint, 12):
+            pass
+        assert is_claimed(checkpoint)
+        checkpoint.clear()
+    assert list(tmp_path.iterdir()) == []
+
+    note(checkpoint)  # of this process, which does not work on it: a number that was given out again
+    assert not is_claimed(checkpoint)
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        note(checkpoint, pid=process.pid)
+        assert is_claimed(checkpoint)
+        os.utime(checkpoint.note_path, (0, 0))  # older than the process of that number
+        assert not is_claimed(checkpoint) or not Path("/proc/stat").exists()
+    finally:
+        process.kill()
+        process.wait()
+    note(checkpoint, pid=process.pid)
+    assert not is_claimed(checkpoint)
+    note(checkpoint, host="elsewhere")
+    assert is_claimed(checkpoint)
+    os.utime(checkpoint.note_path, (time.time() - 600, time.time() - 600))
+    assert not is_claimed(checkpoint)
+    for text in ("", "[]", "{}", json.dumps({"host": socket.gethostname()})):
+        checkpoint.note_path.write_text(text)
+        assert not is_claimed(checkpoint)
+
+
+def test_a_run_that_is_given_up_is_free_and_keeps_its_epoch(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "run.ckpt")
+    with pytest.raises(KeyboardInterrupt), claimed(checkpoint, 12):
+        checkpoint.path.touch()
+        checkpoint.note(5, 12)
+        raise KeyboardInterrupt
+    assert not is_claimed(checkpoint) and checkpoint.state() == "stopped after epoch 5 of 12"
+    with pytest.raises(ValueError), claimed(checkpoint, 12):
+        assert checkpoint.state() == "running: epoch 5 of 12"
+        raise ValueError
+    checkpoint.path.unlink()
+    with pytest.raises(KeyboardInterrupt), claimed(checkpoint, 12):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def take(folder: str, begin: float) -> int:
+    """Try to claim 200 runs at the same time as others do; returns how many were got."""
+    kept: list[ExitStack] = []
+    time.sleep(max(0.0, begin - time.time()))
+    for number in range(200):
+        with suppress(RunClaimedError), ExitStack() as stack:
+            stack.enter_context(claimed(Checkpoint(Path(folder) / f"{number}.ckpt"), 1))
+            kept.append(stack.pop_all())
+    time.sleep(4)  # until all others have tried
+    return len(kept)
+
+
+@pytest.mark.slow
+def test_of_several_processes_one_gets_a_stale_claim(tmp_path: Path) -> None:
+    for number in range(200):
+        note(Checkpoint(tmp_path / f"{number}.ckpt"), pid=NOBODY)
+    with Workers(3) as workers:
+        begin = time.time() + 10
+        assert (
+            sum(future.result() for future in [workers.submit(take, str(tmp_path), begin) for _ in range(3)])
+            == 200
+        )
+
+
+def test_leftovers_beside_finished_records_are_removed(store: Store) -> None:
+    run_grid([TINY], store)
+    checkpoint = store.checkpoint(TINY)
+    checkpoint.path.touch()
+    note(checkpoint, pid=NOBODY)
+    store.path(TINY).with_name(f".{TINY.key}.json.abc.tmp").touch()
+    run_grid([TINY], store)
+    assert list(store.root.rglob("*.*")) == [store.path(TINY)]
+
+
+PAIRS = {"pairs": [["tiny_cnn", "tiny_cnn"]], "seeds": 1, "epochs": 1, "methods": ["independent"]}
+PLAIN = PAIRS | {"n_train": 60, "batch_size": 30}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"pairs": [["tiny_cnn", "tiny_cnn"], ["tiny_cnn", "vgg11"]]},
+            r"vgg11, of tiny_cnn \+ vgg11, cannot learn from batches of 4 images of 1x8x8 \(.+\); name another",
+        ),
+        ({"methods": ["independent", "kd"], "teacher": "vgg11"}, "vgg11, of the teacher, cannot learn"),
+        ({"batch_size": 61}, "batch_size must be at most the 60 training images, got 61"),
+        ({"batch_size": 60, "images_per_class": 2}, "at most the 10 classes, got 30"),
+    ],
+)
+def test_a_plan_is_tried_before_it_is_run(store: Store, change: dict[str, Any], message: str) -> None:
+    plan = plan_from(PLAIN | change, "digits")
+    with pytest.raises(ValueError, match=message):
+        plan.train(store, processes=1)
+    assert not store.root.exists()  # nothing was trained
+
+
+def test_a_plan_whose_runs_are_done_needs_no_trial(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_from(PLAIN, "digits")
+    plan.train(store, processes=1)
+
+    def missing(*_: object) -> None:
+        raise DataError("no images")
+
+    monkeypatch.setattr(Digits, "load", missing)
+    plan.train(store, processes=1)
+    with pytest.raises(DataError):
+        plan_from(PLAIN | {"seeds": 2}, "digits").check(store)
+
+
+def test_a_trial_changes_no_random_numbers(store: Store) -> None:
+    before = torch.random.get_rng_state()
+    plan_from(PLAIN, "digits").check(store)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_sets_that_cannot_be_searched_are_named_before_training(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"pairs": [["tiny_reid", "tiny_reid"]], "identities": 12, "height": 32, "width": 16, "batch_size": 8}
+    plan = plan_from(PAIRS | small, "synthetic_market")
+    plan.check(store)
+    data = plan.data.load(0)
+    assert isinstance(data.test, RetrievalSplit)
+    gallery = replace(data.test.gallery, camera=torch.zeros_like(data.test.gallery.camera))
+    query = replace(data.test.query, camera=torch.zeros_like(data.test.query.camera))
+    one_camera = replace(data, test=replace(data.test, query=query, gallery=gallery))
+    monkeypatch.setattr(type(plan.data), "load", lambda *_: one_camera)
+    with pytest.raises(PlanError, match="test images of synthetic_market cannot be searched: no query counts"):
+        plan.train(store, processes=1)
+
+
+def test_a_class_without_training_images_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_from(PLAIN, "digits")
+    data = plan.data.load(0)
+    kept = data.train.true_labels != 3
+    train = Split(data.train.images[kept], data.train.labels[kept], data.train.true_labels[kept])
+    monkeypatch.setattr(Digits, "load", lambda *_: replace(data, train=train))
+    with pytest.raises(PlanError, match=r"1 classes have no training image \(3\); n_train = \d+ is too small"):
+        plan.check(store)
+
+
+def test_a_long_path_for_temporary_files_falls_back_to_tcp(tmp_path: Path) -> None:
+    short, long = Path("/tmp/ctsl-1234"), tmp_path / ("x" * 100)
+    if sys.platform != "win32":
+        assert _transport(short)["KernelManager"]["transport"] == "ipc"
+    assert not _transport(long)
+
+
+@pytest.mark.slow
+def test_a_notebook_runs_where_the_temporary_folder_has_a_long_path(command: Command) -> None:
+    folder = command.folder / ("x" * 100)
+    folder.mkdir()
+    command.environment["TMPDIR"] = str(folder)
+    process = command.start("notebooks", "10", "--out", str(command.folder / "out"))
+    assert process.wait(180) == 0 and (command.folder / "out" / "10_cifar10.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("notebooks", "00", "--out", "taken"), "--out must name a folder, but taken is a file"),
+        (("reproduce", "--out", "taken/deep"), "--out must name a folder, but taken is a file"),
+        (("reproduce", "--figures", "taken"), "--figures must name a folder, but taken is a file"),
+        (("status", "digits", "-p", "pairs=[[tiny_cnn"), "got 'pairs=[[tiny_cnn': "),
+        (("notebooks", "00", "-p", "epochs={"), "the value of a parameter must be YAML, got 'epochs={'"),
+    ],
+)
+def test_what_a_person_may_mistype_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").touch()
+    monkeypatch.setattr("sys.argv", ["ctsl", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err.strip()
+    assert ended.value.code == 1 and message in said and len(said.splitlines()) == 1
+
+
+def test_data_sets_of_one_name_in_two_folders_have_tables_of_their_own() -> None:
+    names = [table_name(name) for name in ("x", "a/x", "b/x", "./b/y", "b/x.zip", "/data/b/x", "digits")]
+    assert names == ["x", "a__x", "b__x", "b__y", "b__x.zip", "data__b__x", "digits"]
