@@ -142,7 +142,12 @@ def _alive(pid: int, moment: float) -> bool:
 
 
 def failure_path(store: Store, spec: Spec) -> Path:
-    """The file that says why a run failed, whether it exists or not."""
+    """The file that says why a run failed, whether it exists or not.
+
+    Args:
+        store: where its record would be.
+        spec: the run.
+    """
     return store.path(spec).with_suffix(".failed")
 
 

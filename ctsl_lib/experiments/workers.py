@@ -38,7 +38,12 @@ class Workers(Executor):
         self._ended = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Call `fn` in one of the workers, as soon as one is free."""
+        """Call a function in one of the workers, as soon as one is free.
+
+        Args:
+            fn: the function; it and all else must be picklable.
+            args, kwargs: what it is called with.
+        """
         return self._threads.submit(self._work, fn, args, kwargs)
 
     def _work(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
@@ -54,7 +59,12 @@ class Workers(Executor):
         return result
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the workers finish, then end them; see `concurrent.futures.Executor.shutdown`."""
+        """Let the workers finish, then end them.
+
+        Args:
+            wait: whether to wait for that; without it the workers stay until this process ends.
+            cancel_futures: whether to drop what has not begun.
+        """
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
         if wait:
             self.end()
