@@ -2,15 +2,25 @@
 
 import ctypes
 import os
+import re
+import secrets
+import socket
+import stat
 import sys
-import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from ctsl_lib import ROOT
+
+ABANDONED = 24 * 3600.0
+"""Seconds after which nobody can still be writing a temporary file."""
+_TEMPORARY = re.compile(r"\..+~(?P<host>[^~]+)~(?P<pid>[0-9]{1,10})~[0-9a-f]{8}\.tmp")
 
 
 def load_lazily(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
@@ -34,17 +44,26 @@ def load_lazily(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[s
 
 def data_root() -> Path:
     """The folder where data sets are looked for: the variable CTSL_DATA, else data/ in the kit."""
-    return Path(os.environ.get("CTSL_DATA", ROOT / "data"))
+    return _folder("CTSL_DATA", ROOT / "data")
 
 
 def cache_root() -> Path:
     """The folder for decoded data sets: the variable CTSL_CACHE, else data/cache in the kit."""
-    return Path(os.environ.get("CTSL_CACHE", ROOT / "data" / "cache"))
+    return _folder("CTSL_CACHE", ROOT / "data" / "cache")
 
 
 def records_root() -> Path:
     """The folder for records: the variable CTSL_RECORDS, else data/records in the kit."""
-    return Path(os.environ.get("CTSL_RECORDS", ROOT / "data" / "records"))
+    return _folder("CTSL_RECORDS", ROOT / "data" / "records")
+
+
+def _folder(variable: str, default: Path) -> Path:
+    """What an environment variable names, with ~ for the home; where it is empty or not set, the default."""
+    value = os.environ.get(variable, "")
+    try:
+        return Path(value).expanduser() if value.strip() else default
+    except RuntimeError as error:
+        raise ValueError(f"{variable} begins with the home of a user who is not known: {value!r}") from error
 
 
 def load_plugins() -> None:
@@ -85,20 +104,85 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file so that `path` never holds half of it: first a temporary file beside it, then one rename.
 
+    The file gets the mode that the umask leaves, so that others who share the folder can read it. Temporary files
+    that processes which were killed have left in the folder are removed.
+
     Args:
         path: the file; its folder is created.
         write: writes the content to the path that it is given.
+
+    Raises: OSError that names the file and says why it cannot be written, such as a full disk; what was there before
+        is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
+    token = f"{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}~{token}.tmp")
     try:
-        write(temporary)
-        os.fsync(handle)
-        temporary.replace(path)
-    finally:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_remains(path.parent)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            write(temporary)
+            os.fsync(handle)
+            temporary.replace(path)
+        finally:
+            os.close(handle)
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        failure = OSError(f"{path} cannot be written: {error.strerror or error}")
+        failure.errno = error.errno
+        raise failure from error
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a regular file, or one that a link leads to, to read bytes; a pipe is not waited for.
+
+    Raises: OSError if there is none, or something else in its place, or if it may not be read.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        temporary.unlink(missing_ok=True)
+        raise OSError("it is a folder, a pipe or the like, not a file")
+    return os.fdopen(handle, "rb")
+
+
+def read_whole(path: Path, largest: int) -> bytes:
+    """The content of a regular file; see `open_file`.
+
+    Args:
+        path: the file.
+        largest: the number of bytes that it may have.
+
+    Raises: OSError if it cannot be read or is too large.
+    """
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size <= largest and len(content := file.read(largest + 1)) <= largest:
+            return content
+    raise OSError(f"it is larger than {largest} bytes")
+
+
+def alive(pid: int) -> bool:
+    """Whether this machine has a process of this number."""
+    if not 0 < pid < 2**31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is there, and another user's
+        pass
+    return True
+
+
+def _remove_remains(folder: Path) -> None:
+    """Remove temporary files of `write_atomically` whose process is no more; of other machines, those of a day ago."""
+    remains = []
+    with suppress(OSError), os.scandir(folder) as entries:  # in a folder that may not be listed they stay
+        remains = [(entry, found) for entry in entries if (found := _TEMPORARY.fullmatch(entry.name))]
+    for entry, found in remains:
+        with suppress(OSError):  # another process has removed it, or it is another user's
+            ended = found["host"] == socket.gethostname() and not alive(int(found["pid"]))
+            if ended or time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
+                Path(entry.path).unlink()
 
 
 KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}

@@ -1,4 +1,6 @@
-"""The errors that a user can put right; the command reports each in one line."""
+"""The errors that a user can put right, and how they are told: in one line each."""
+
+from pydantic import ValidationError
 
 
 class DataError(ValueError):
@@ -31,3 +33,29 @@ class RunClaimedError(RuntimeError):
 
 class GridError(RuntimeError):
     """Some runs of a grid failed and the others finished; the message names each failed run in a line."""
+
+
+def shown(value: object, longest: int = 60) -> str:
+    """A value as messages show it.
+
+    Args:
+        value: anything.
+        longest: the number of characters after which it is cut off.
+    """
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def explained(error: Exception) -> str:
+    """What is wrong with a file's content, in one line: of several errors the first, with its place and its value."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        place = "".join(f"{part}: " for part in first["loc"])
+        told = first["type"] in ("value_error", "missing", "json_invalid")  # ours say the value themselves
+        got = "" if told else f", got {shown(first['input'])}"
+        return f"{place}{first['msg'].removeprefix('Value error, ')}{got}"
+    if isinstance(error, OSError):
+        return f"it cannot be read ({error.strerror or error})"
+    if isinstance(error, ValueError) and str(error):
+        return str(error).splitlines()[0]
+    return f"its content is not of the right kind ({type(error).__name__}: {shown(str(error))})"

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from ctsl_lib.data.specs import ImageFolder, Images, Market1501
@@ -15,6 +14,7 @@ from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.training.checkpoint import read_state, write_state
 from ctsl_lib.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=6, batch_size=10)
@@ -80,8 +80,8 @@ def test_another_number_of_classes_does_not_end_in_a_traceback(tmp_path: Path, s
     with pytest.warns(UserWarning, match="other images"):
         assert run(spec, store).metrics["top1"][0] > 0
     # Only the weights are of other images: their record says otherwise.
-    state = torch.load(store.weights_path(spec.stage1()), weights_only=True)
-    torch.save(state | {"data_digest": "0" * 32}, store.weights_path(spec.stage1()))
+    state = read_state(store.weights_path(spec.stage1()))
+    write_state(store.weights_path(spec.stage1()), state | {"data_digest": "0" * 32})
     with pytest.raises(DataError, match="cannot be used"), pytest.warns(UserWarning, match=r"\.pt was made from"):
         store.load_peers(spec.stage1())
     store.path(spec).unlink()

@@ -50,9 +50,13 @@ def work_with_a_full_disk(folder: str) -> None:
     work(folder)
 
 
+PRELOAD = ["ctsl_lib.experiments.run", "ctsl_lib.data.digits", "torch._dynamo"]
+"""What a run imports at the latest in its first step: a moment to kill it shall not fall into imports."""
+
+
 def start(target, folder: Path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ctsl_lib.experiments.run"])
+    context.set_forkserver_preload(PRELOAD)
     process = context.Process(target=target, args=(str(folder),))
     process.start()
     return process

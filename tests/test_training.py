@@ -188,7 +188,7 @@ def test_terms_looked_at_late_name_the_first_bad_step() -> None:
     ("change", "message"),
     [
         ({"recipe": Recipe(batch_size=200)}, "batch_size must be at most the 120 training images, got 200"),
-        ({"peers": []}, "peers must hold 1 or more"),
+        ({"peers": []}, "peers must be 1 or more"),
         ({"objective": METHODS["tfkd"]}, "2 frozen copies"),
     ],
 )

@@ -258,6 +258,6 @@ def main() -> None:
         got = "" if first["type"] == "value_error" else f", got {first['input']!r}"  # ours say it themselves
         typer.echo(f"error: {place}{first['msg']}{got}", err=True)
         raise SystemExit(2) from None
-    except (ValueError, NotebookError, NonFiniteLossError, GridError, WorkerDiedError) as error:
+    except (ValueError, OSError, NotebookError, NonFiniteLossError, GridError, WorkerDiedError) as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None

@@ -25,7 +25,13 @@ class Augmentation:
 
     @classmethod
     def draw(cls, n: int, padding: int, mirror: bool, seed: int, epoch: int) -> "Augmentation":
-        """Draws for `n` images in epoch number `epoch`."""
+        """Draws for the images of one epoch.
+
+        Args:
+            n: images of the data set.
+            padding: the farthest shift, in pixels. mirror: whether half of the images are mirrored.
+            seed: of the run. epoch: from 0; each has its own draws.
+        """
         source = generator(seed, "augmentation", epoch)
         shifts = torch.randint(2 * padding + 1, (n, 2), generator=source)
         mirrored = torch.rand(n, generator=source) < 0.5 if mirror else torch.zeros(n, dtype=torch.bool)
@@ -70,7 +76,13 @@ class Erasing:
 
     @classmethod
     def draw(cls, n: int, probability: float, aspect: float, seed: int, epoch: int) -> "Erasing":
-        """Draws for `n` images of `aspect` = height / width in epoch number `epoch`."""
+        """Draws for the images of one epoch.
+
+        Args:
+            n: images of the data set.
+            probability: that something of an image is erased. aspect: of the images, height / width.
+            seed: of the run. epoch: from 0; each has its own draws.
+        """
         source = generator(seed, "erasing", epoch)
         chosen, area, shape, down, right = torch.rand(5, n, generator=source)
         area = 0.02 + 0.38 * area

@@ -21,7 +21,12 @@ def data_class(dataset: str) -> type[DataSettings]:
 
 
 def data_spec(dataset: str, values: Mapping[str, Any]) -> DataSettings:
-    """The data set called `dataset`, or the folder or zip of class folders at that path, with these values."""
+    """The settings of a data set.
+
+    Args:
+        dataset: its name, or the path of a folder or zip of class folders.
+        values: fields of its class, by name.
+    """
     kind = data_class(dataset)
     place = {"path": dataset} if kind is ImageFolder else {"name": dataset}
     return kind.model_validate(place | dict(values))

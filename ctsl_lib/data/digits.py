@@ -18,6 +18,12 @@ def load_splits(settings: Digits, seed: int) -> Dataset:
 
     The 797 test images are the same for every seed, so that nothing chosen on the validation images of
     one seed has seen the test images of another. Of the remaining 1,000, 200 validate, `n_train` train.
+
+    Args:
+        settings: how many images train, and the share of wrong labels.
+        seed: fixes which images train and validate, and which labels are wrong.
+
+    Returns: the three splits; images (N, 1, 8, 8) uint8.
     """
     images, targets = _all_digits()
     rest, test = stratified(torch.arange(len(targets)), targets, size=797, seed=0)

@@ -8,7 +8,15 @@ from ctsl_lib.randomness import generator
 
 
 def stratified(indices: Tensor, labels: Tensor, *, size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Split off `size` of the indices with every class in proportion: (the others, those split off)."""
+    """Split off some of the indices with every class in proportion.
+
+    Args:
+        indices: (N,) into `labels`. labels: class indices.
+        size: how many to split off.
+        seed: fixes the choice.
+
+    Returns: the others, and those split off.
+    """
     others, chosen = train_test_split(
         indices.numpy(), test_size=size, stratify=labels[indices].numpy(), random_state=seed % 2**32
     )
@@ -16,7 +24,16 @@ def stratified(indices: Tensor, labels: Tensor, *, size: int, seed: int) -> tupl
 
 
 def add_label_noise(labels: Tensor, share: float, *, num_classes: int, seed: int) -> Tensor:
-    """A copy of `labels` in which round(share * N) randomly chosen ones are drawn anew from all classes."""
+    """A copy of the labels in which some are redrawn at random from all classes, so that a few stay right.
+
+    Args:
+        labels: (N,) class indices.
+        share: of them that is redrawn, rounded to whole images.
+        num_classes: how many classes there are.
+        seed: fixes which are redrawn, and what they become.
+
+    Raises: ValueError on a share outside [0, 1).
+    """
     if not 0 <= share < 1:
         hint = f" Did you mean {share / 100:g}?" if 1 < share < 100 else ""
         raise ValueError(f"label_noise must be in [0, 1), got {share}.{hint}")

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import math
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from ctsl_lib.data.specs import DataSpec, Digits
+from ctsl_lib.errors import shown
 from ctsl_lib.experiments.provenance import Provenance
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.models.registry import check_network
-from ctsl_lib.training.history import History
+from ctsl_lib.training.history import History, check_count, check_numbers
 from ctsl_lib.training.recipe import Recipe
 
 NUMERICS = 3
@@ -21,6 +23,9 @@ results, so that old and new records are never averaged together.
 channels-last layout. 3: relation losses in units of the mean distance; dropout has a seed for every step; the batch
 norms of frozen copies are no longer merged into convolutions; `resnet14` is the narrow CIFAR network.
 """
+
+PERCENT = ("top1", "top5", "ece", "agreement", "mAP", "rank1", "rank5", "rank10")
+"""The kit's own metrics, which are shares in percent; a user's own may be any finite number."""
 
 
 class Spec(BaseModel, frozen=True, extra="forbid"):
@@ -71,7 +76,7 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
 
 
 class Record(BaseModel, frozen=True):
-    """The outcome of a run."""
+    """The outcome of a run: complete, finite and within the limits of each number, or it is no record."""
 
     spec: Spec
     data_digest: str = ""
@@ -82,3 +87,28 @@ class Record(BaseModel, frozen=True):
     """Metrics after the last epoch, in percent; see `ctsl_lib.metrics.evaluation.evaluate`."""
     history: History
     provenance: Provenance
+
+    @model_validator(mode="after")
+    def _can_be_believed(self) -> "Record":
+        peers, epochs = len(self.spec.peers), self.spec.recipe.epochs
+        check_count("parameters", self.parameters, peers, "peer")
+        if min(self.parameters) < 1:
+            raise ValueError(f"parameters must be above 0, got {shown(self.parameters)}")
+        first = self.spec.data.metric
+        if first not in self.metrics:
+            names = ", ".join(self.metrics) or "nothing"
+            raise ValueError(f"metrics must have {first}, by which {self.spec.data.name} is judged, got {names}")
+        for name, values in self.metrics.items():
+            limits = (0, 100) if name in PERCENT else (-math.inf, math.inf)
+            if name == "agreement":
+                check_count("metrics.agreement", values, 1, "group")
+            else:
+                check_count(f"metrics.{name}", values, peers, "peer")
+            check_numbers(f"metrics.{name}", values, *limits)
+        self.history.check(peers, epochs)
+        if self.history.evaluated[-1:] != [epochs]:
+            raise ValueError(
+                f"history.evaluated must end with the last epoch, {epochs}, got {shown(self.history.evaluated)}"
+            )
+        check_numbers("provenance.wall_time", [self.provenance.wall_time], 0)
+        return self

@@ -4,19 +4,20 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from ctsl_lib.data.specs import DataSpec
-from ctsl_lib.environment import records_root, write_atomically
-from ctsl_lib.errors import DataError, StateError
+from ctsl_lib.environment import read_whole, records_root, write_atomically
+from ctsl_lib.errors import DataError, StateError, explained, shown
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.models.registry import build_peer
-from ctsl_lib.training.checkpoint import Checkpoint, read_state
+from ctsl_lib.training.checkpoint import Checkpoint, check_key, check_weights, read_state, write_state
 
 if TYPE_CHECKING:
     from ctsl_lib.models.peer import Peer
+
+LARGEST = 64 * 2**20
+"""Bytes that a record may have; one of a thousand epochs has less than a hundredth of it."""
 
 
 class Store:
@@ -39,7 +40,8 @@ class Store:
 
     def checkpoint(self, spec: Spec) -> Checkpoint:
         """The checkpoint that a run of `spec` saves its state to until it has a record."""
-        return Checkpoint(self.path(spec).with_suffix(".ckpt"), float(os.environ.get("CTSL_CHECKPOINT", "30")))
+        every = float(os.environ.get("CTSL_CHECKPOINT", "30"))
+        return Checkpoint(self.path(spec).with_suffix(".ckpt"), every, spec.key)
 
     def data_digest(self, data: DataSpec, *, again: bool = False) -> str | None:
         """The digest of a data set's images as they are now.
@@ -67,16 +69,12 @@ class Store:
         Returns: the record; None if it, or the peers, do not exist. If they were made from other images than those at
             hand now, a warning says so, and the result is None as well.
         """
-        if not self.path(spec).exists() or (weights and not self.weights_path(spec).exists()):
+        if weights and not os.path.lexists(self.weights_path(spec)):
             return None
         record = self._read(self.path(spec))
         if record is None or not self._same_data(self.path(spec), spec, record.data_digest):
             return None
-        if weights:
-            kept = self._kept(spec)
-            if kept is None or not self._same_data(self.weights_path(spec), spec, kept["data_digest"]):
-                return None
-        return record
+        return None if weights and self._kept(spec) is None else record
 
     def _same_data(self, path: Path, spec: Spec, made_from: str) -> bool:
         now = self.data_digest(spec.data)
@@ -99,15 +97,14 @@ class Store:
         """
         path = self.path(record.spec)
         if peers is not None:
-            import torch
-
             kept = {
+                "key": record.spec.key,
                 "data_digest": record.data_digest,
                 "channels": channels,
                 "num_classes": peers[0].classifier.out_features,
                 "peers": [{name: value.cpu() for name, value in peer.state_dict().items()} for peer in peers],
             }
-            write_atomically(self.weights_path(record.spec), lambda temporary: torch.save(kept, temporary))
+            write_state(self.weights_path(record.spec), kept)
         text = record.model_dump_json(indent=1) + "\n"
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -116,47 +113,72 @@ class Store:
 
         Raises: FileNotFoundError if they were not kept, DataError if they cannot be used.
         """
-        path = self.weights_path(spec)
-        kept = self._kept(spec)
-        if kept is None or not self._same_data(path, spec, kept["data_digest"]):
+        peers = self._kept(spec)
+        if peers is None:
+            path = self.weights_path(spec)
             if not path.exists():
                 raise FileNotFoundError(f"{path} does not exist: run the spec with keep_weights=True")
             raise DataError(f"{path} cannot be used (see the warning); run the spec with keep_weights=True")
-        peers = [build_peer(name, kept["channels"], kept["num_classes"], seed=0) for name in spec.peers]
-        for peer, state in zip(peers, kept["peers"], strict=True):
-            peer.load_state_dict(state)
         return [peer.eval() for peer in peers]
 
-    def _kept(self, spec: Spec) -> dict[str, Any] | None:
-        """The content of the file of weights; None if there is no file, or, with a warning, if it is damaged."""
+    def _kept(self, spec: Spec) -> "list[Peer] | None":
+        """The kept peers; None if there is no file, or, with a warning, if it cannot be used."""
         path = self.weights_path(spec)
         try:
-            return read_state(path, "channels", "num_classes", "peers")
+            kept = read_state(path, "channels", "num_classes", "peers")
+            check_key(kept, spec.key)
+            if not self._same_data(path, spec, kept["data_digest"]):
+                return None
+            for name in ("channels", "num_classes"):
+                if type(kept[name]) is not int or not 1 <= kept[name] <= 100_000:
+                    raise StateError(f"{name} must be a whole number from 1 to 100000, got {shown(kept[name])}")
+            peers = [build_peer(name, kept["channels"], kept["num_classes"], seed=0) for name in spec.peers]
+            check_weights(peers, kept["peers"])
+            for peer, state in zip(peers, kept["peers"], strict=True):
+                peer.load_state_dict(state)
         except FileNotFoundError:
             return None
-        except StateError as error:
-            warnings.warn(f"{path} is not used: {error}", stacklevel=3)
+        except Exception as error:  # whatever a file may hold that this library has not written
+            warnings.warn(f"{path} is not used: {explained(error)}", stacklevel=3)
             return None
+        return peers
 
     def __iter__(self) -> Iterator[Record]:
-        """All records; a file that is damaged or is no record causes a warning and is left out."""
-        for path in sorted(self.root.glob("*/*.json")):
-            record = self._read(path)
-            if record is not None:
-                yield record
+        """All records; whatever else has the name of one causes a warning and is left out.
+
+        A record counts at its own place only: in the folder of its data set, under the key of its spec. What begins
+        with a dot is passed over.
+        """
+        for folder in _members(self.root):
+            if folder.suffix == ".json":
+                warnings.warn(f"{folder} is left out: records lie in folders named after data sets", stacklevel=2)
+            elif folder.is_dir():
+                records = (self._read(path) for path in _members(folder) if path.suffix == ".json")
+                yield from (record for record in records if record is not None)
 
     def _read(self, path: Path) -> Record | None:
         try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return None
-        try:
-            record = Record.model_validate_json(text)
-        except (ValidationError, UnicodeDecodeError) as error:
-            reason = str(error).splitlines()[0]
-            warnings.warn(f"{path} is not a record and is left out: {reason}", stacklevel=2)
-            return None
-        if self.path(record.spec).name != path.name:
-            warnings.warn(f"{path} does not hold the spec that it is named for; left out", stacklevel=2)
+            content = read_whole(path, LARGEST)
+            if not content:
+                raise ValueError("it is empty")
+            record = Record.model_validate_json(content)
+            place = self.path(record.spec)
+            if place != path:
+                raise ValueError(f"it does not hold the spec that it is named for; its place is {place}")
+        except Exception as error:  # a plugin's checks may raise anything
+            if isinstance(error, FileNotFoundError) and not path.is_symlink():
+                return None
+            warnings.warn(f"{path} is not a record and is left out: {explained(error)}", stacklevel=3)
             return None
         return record
+
+
+def _members(folder: Path) -> list[Path]:
+    """What lies in a folder, in order, but for names that begin with a dot; a folder that cannot be read is named."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        warnings.warn(f"{folder} is left out: it cannot be read ({error.strerror or error})", stacklevel=3)
+        return []

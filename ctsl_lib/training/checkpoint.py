@@ -1,17 +1,23 @@
 """The state of a run between two epochs, on disk, so that a run that was stopped can go on from there."""
 
+import hashlib
+import io
 import json
+import math
 import os
-import pickle
 import socket
 import time
 import warnings
-import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ctsl_lib.environment import write_atomically
-from ctsl_lib.errors import StateError
+from ctsl_lib.environment import alive, open_file, read_whole, write_atomically
+from ctsl_lib.errors import StateError, explained, shown
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 STALE = 3600.0
 """A run on another machine counts as stopped if it has written nothing for this many seconds."""
@@ -25,9 +31,15 @@ class Checkpoint:
     bit like one that was never stopped.
     """
 
-    def __init__(self, path: Path, every: float = 30.0) -> None:
-        """Keep the state at `path`; save it at the end of an epoch if `every` seconds have passed since last time."""
-        self.path, self.every = path, every
+    def __init__(self, path: Path, every: float = 30.0, key: str = "") -> None:
+        """Keep the state at `path`; save it at the end of an epoch if `every` seconds have passed since last time.
+
+        Args:
+            path: the file.
+            every: seconds.
+            key: of the spec that is run; a state of another spec is not used.
+        """
+        self.path, self.every, self.key = path, every, key
         self.data_digest = ""
         """The digest of the images that the run trains on."""
         self.note_path = path.with_suffix(".running")
@@ -39,18 +51,26 @@ class Checkpoint:
         """Seconds that the run has taken so far, those before it was stopped included."""
         return self._seconds_before + time.monotonic() - self._started
 
-    def load(self) -> dict[str, Any] | None:
-        """The saved state, or None if there is none. One that cannot be used causes a warning and is ignored."""
+    def load(self, check: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any] | None:
+        """The saved state, or None if there is none. One that cannot be used causes a warning and is ignored.
+
+        `check` raises an error if the content of a state, which has been read whole, cannot be used by the run.
+        """
         try:
             state = read_state(self.path, "epoch", "peers", "optimizer", "scheduler", "history", "seconds")
+            check_key(state, self.key)
             if state["data_digest"] != self.data_digest:
                 raise StateError("it was made from other images than those at hand")
+            if not isinstance(state["seconds"], float) or not 0 <= state["seconds"] < math.inf:
+                raise StateError(f"seconds must be finite and at least 0, got {shown(state['seconds'])}")
+            if check is not None:
+                check(state)
         except FileNotFoundError:
             return None
-        except StateError as error:
-            warnings.warn(f"{self.path} is not used, and the run starts again: {error}", stacklevel=2)
+        except Exception as error:  # whatever a file may hold that this library has not written
+            warnings.warn(f"{self.path} is not used, and the run starts again: {explained(error)}", stacklevel=2)
             return None
-        self._seconds_before = float(state["seconds"])
+        self._seconds_before = state["seconds"]
         return state
 
     def end_of_epoch(self, state: dict[str, Any], done: int, epochs: int) -> None:
@@ -63,10 +83,8 @@ class Checkpoint:
         """
         self.note(done, epochs)
         if time.monotonic() - self._saved >= self.every and done < epochs:
-            import torch
-
-            state = _on_cpu(state) | {"seconds": self.seconds, "data_digest": self.data_digest}
-            write_atomically(self.path, lambda temporary: torch.save(state, temporary))
+            about = {"key": self.key, "seconds": self.seconds, "data_digest": self.data_digest}
+            write_state(self.path, _on_cpu(state) | about)
             self._saved = time.monotonic()
 
     def note(self, done: int, epochs: int) -> None:
@@ -82,26 +100,54 @@ class Checkpoint:
     def state(self) -> str:
         """How a run without a record stands, in words: running, with its epoch; stopped, with its epoch; missing."""
         try:
-            note = json.loads(self.note_path.read_text(encoding="utf-8"))
+            note = json.loads(read_whole(self.note_path, 2**20))
             progress = f"{note['epoch']} of {note['epochs']}"
             here = note["host"] == socket.gethostname()
-            running = _alive(int(note["pid"])) if here else time.time() - self.note_path.stat().st_mtime < STALE
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return "stopped" if self.path.exists() else "missing"
+            running = alive(int(note["pid"])) if here else time.time() - self.note_path.stat().st_mtime < STALE
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+            return "stopped" if os.path.exists(self.path) else "missing"  # noqa: PTH110 - never raises
         return f"running: epoch {progress}" if running else f"stopped after epoch {progress}"
 
     def clear(self) -> None:
         """Remove state and note, which nobody needs once the run has a record."""
-        self.path.unlink(missing_ok=True)
-        self.note_path.unlink(missing_ok=True)
+        for path in (self.path, self.note_path):
+            with suppress(OSError):  # what cannot be removed does no harm: the record counts
+                path.unlink()
 
 
-def read_state(path: Path, *names: str) -> dict[str, Any]:
-    """Read a file with the state of a run or with trained weights.
+HEADER = b"ctsl-state 1 %s\n"
+"""The first line of a file of states, with the SHA-256 of all that follows: what torch.save writes."""
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a file with the state of a run or with trained weights.
 
     Args:
         path: the file.
-        names: the entries that it must have, beside `data_digest`.
+        state: name -> entry; see `read_state` for what must be there.
+
+    Raises: OSError that names the file and says why it cannot be written.
+    """
+    import torch
+
+    content = io.BytesIO()
+    torch.save(state, content)
+    header = HEADER % hashlib.sha256(content.getbuffer()).hexdigest().encode()
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.write(header)
+            file.write(content.getbuffer())
+
+    write_atomically(path, write)
+
+
+def read_state(path: Path, *names: str) -> dict[str, Any]:
+    """Read a file that `write_state` has written; a single bit that has changed since is noticed.
+
+    Args:
+        path: the file.
+        names: the entries that it must have, beside `key` (of the spec) and `data_digest`.
 
     Returns: name -> entry, with all tensors on the CPU.
     Raises: FileNotFoundError if there is no file, StateError if it is damaged or lacks an entry.
@@ -109,25 +155,66 @@ def read_state(path: Path, *names: str) -> dict[str, Any]:
     import torch
 
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+        with open_file(path) as file:
+            header = file.read(len(HEADER % bytes(64)))
+            start, end = HEADER.split(b"%s")
+            if not (header.startswith(start) and header.endswith(end)):
+                raise StateError("it is damaged, or not a file of this kind")
+            if header != HEADER % hashlib.file_digest(file, "sha256").hexdigest().encode():
+                raise StateError("it is damaged: its content does not have the SHA-256 of its first line")
+            file.seek(len(header))
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, StateError):
         raise
-    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError):
-        raise StateError("it is damaged, or not a file of this kind") from None
-    missing = [name for name in ("data_digest", *names) if not isinstance(state, dict) or name not in state]
+    except OSError as error:
+        raise StateError(f"it cannot be read: {error.strerror or error}") from None
+    except Exception:  # what torch.load may raise is written nowhere
+        raise StateError("it does not hold a state that PyTorch can read") from None
+    missing = [
+        name for name in ("key", "data_digest", *names) if not isinstance(state, dict) or name not in state
+    ]
     if missing:
         raise StateError(f"it has no {', '.join(missing)}")
     return dict(state)
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+def check_key(state: dict[str, Any], key: str) -> None:
+    """Raise a StateError unless a state is that of the spec with this key.
+
+    Args:
+        state: as `read_state` returns it.
+        key: of the spec.
+    """
+    if state["key"] != key:
+        raise StateError(f"it is of another run: key must be {key!r}, got {shown(state['key'])}")
+
+
+def check_weights(peers: "Sequence[Module]", states: Any) -> None:
+    """Raise a StateError unless the weights fit the peers: the same names, shapes and types of numbers.
+
+    Args:
+        peers: the networks.
+        states: what may be loaded into each of them.
+    """
+    if not isinstance(states, list) or len(states) != len(peers):
+        count = len(states) if isinstance(states, list) else shown(states)
+        raise StateError(f"it must have the weights of {len(peers)} peers, got {count}")
+    for k, (peer, state) in enumerate(zip(peers, states, strict=True)):
+        own, found = kinds(peer.state_dict()), kinds(state)
+        for name in [*own, *found]:
+            if own.get(name) != found.get(name):
+                should, has = own.get(name, "missing"), found.get(name, "missing")
+                raise StateError(
+                    f"the weights are of another network: {name} of peer {k} must be {should}, got {has}"
+                )
+
+
+def kinds(state: Mapping[Any, Any]) -> dict[Any, str]:
+    """For each tensor of a state its shape and type, for anything else its type, in words."""
+    return {
+        name: f"{tuple(value.shape)} {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
+        for name, value in state.items()
+    }
 
 
 def _on_cpu(value: Any) -> Any:

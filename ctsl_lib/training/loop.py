@@ -18,7 +18,9 @@ from ctsl_lib.randomness import derive_seed, seeded
 from ctsl_lib.training.batches import Batches, FrozenLogits
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.history import History
+from ctsl_lib.training.optimizer import make_optimizer
 from ctsl_lib.training.recipe import Recipe, learning_rate_factor
+from ctsl_lib.training.resume import resume
 
 
 def train(
@@ -57,15 +59,7 @@ def train(
     if recipe.compile and data.train.images.is_cuda:  # on a CPU, compiling takes longer than it saves
         for network in (*peers, *frozen_logits.frozen):
             network.compile()
-    history = History(terms=[{} for _ in peers], accuracy=[[] for _ in peers], evaluated=[])
-    saved = checkpoint.load() if checkpoint is not None else None
-    if saved is not None:
-        for peer, state in zip(peers, saved["peers"], strict=True):
-            peer.load_state_dict(state)
-        optimizer.load_state_dict(saved["optimizer"])
-        scheduler.load_state_dict(saved["scheduler"])
-        history = History.model_validate(saved["history"])
-    first = 0 if saved is None else int(saved["epoch"])
+    first, history = resume(checkpoint, peers, optimizer, scheduler, objective, recipe, steps)
 
     epochs = range(first, recipe.epochs)
     bar = tqdm(
@@ -92,20 +86,6 @@ def train(
             }
             checkpoint.end_of_epoch(state, epoch + 1, recipe.epochs)
     return history
-
-
-def make_optimizer(parameters: list[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimiser that the recipe names.
-
-    Args:
-        parameters: what it changes.
-        recipe: optimiser, learning rate, momentum and weight decay.
-    """
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    if recipe.optimizer == "amsgrad":
-        betas = (recipe.momentum, 0.999)
-        return torch.optim.Adam(parameters, lr=rate, betas=betas, weight_decay=decay, amsgrad=True)
-    return torch.optim.SGD(parameters, lr=rate, momentum=recipe.momentum, weight_decay=decay)
 
 
 def _check_settings(
