@@ -141,7 +141,8 @@ def failure_path(store: Store, spec: Spec) -> Path:
     """The file that says why a run failed, whether it exists or not.
 
     Args:
-        store: where the run's record would be. spec: of the run.
+        store: where its record would be.
+        spec: the run.
     """
     return store.path(spec).with_suffix(".failed")
 

@@ -41,7 +41,8 @@ class Workers(Executor):
         """Call a function in one of the workers, as soon as one is free.
 
         Args:
-            fn: what to call. args, kwargs: its arguments; all must be picklable.
+            fn: the function; it and all else must be picklable.
+            args, kwargs: what it is called with.
         """
         return self._threads.submit(self._work, fn, args, kwargs)
 
@@ -58,11 +59,11 @@ class Workers(Executor):
         return result
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the workers finish, then end them; see `concurrent.futures.Executor.shutdown`.
+        """Let the workers finish, then end them.
 
         Args:
-            wait: whether to return only when they have ended.
-            cancel_futures: whether to leave out what has not begun.
+            wait: whether to wait for that; without it the workers stay until this process ends.
+            cancel_futures: whether to drop what has not begun.
         """
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
         if wait:
