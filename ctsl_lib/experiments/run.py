@@ -53,6 +53,7 @@ def run(
     store = store if store is not None else Store()
     keep_weights = keep_weights or spec.stage == 1
     store.data_digest(spec.data, again=True)
+    before = _stamps(store, spec)
     existing = store.load(spec, weights=keep_weights)
     if existing is not None:
         if not is_claimed(store.checkpoint(spec)):
@@ -65,7 +66,7 @@ def run(
     while True:
         try:
             with cpu_threads(threads):
-                return _run_claimed(spec, store, keep_weights, device, progress)
+                return _run_claimed(spec, store, keep_weights, device, progress, before)
         except RunClaimedError:
             if not wait:
                 raise
@@ -74,11 +75,13 @@ def run(
 
 
 def _run_claimed(
-    spec: Spec, store: Store, keep_weights: bool, device: torch.device, progress: bool | None
+    spec: Spec, store: Store, keep_weights: bool, device: torch.device, progress: bool | None, before: object
 ) -> Record:
     checkpoint = store.checkpoint(spec)
     with claimed(checkpoint, spec.recipe.epochs):
-        existing = store.load(spec, weights=keep_weights)  # another process may just have finished
+        # Another process may just have finished; files as they were before the claim have been looked at.
+        changed = _stamps(store, spec) != before
+        existing = store.load(spec, weights=keep_weights) if changed else None
         if existing is None:
             try:
                 existing, peers, channels = _train(spec, store, checkpoint, device, progress)
@@ -89,6 +92,18 @@ def _run_claimed(
             store.save(existing, peers if keep_weights else None, channels)
         tidy(store, spec)
     return existing
+
+
+def _stamps(store: Store, spec: Spec) -> list[tuple[int, int, int] | None]:
+    """What changes when the record of a spec, or its file of weights, is written."""
+    stamps: list[tuple[int, int, int] | None] = []
+    for path in (store.path(spec), store.weights_path(spec)):
+        try:
+            status = path.stat()
+            stamps.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError:
+            stamps.append(None)
+    return stamps
 
 
 def _train(
