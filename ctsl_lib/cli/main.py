@@ -17,7 +17,7 @@ from ctsl_lib.cli.signals import STATUS, ending_signals
 from ctsl_lib.cli.tables import Parameter, Processes, Profile
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.environment import cores, keep_memory, load_plugins, suggestion
-from ctsl_lib.errors import GridError, NonFiniteLossError, NotebookError, WorkerDiedError
+from ctsl_lib.errors import GridError, NonFiniteLossError, NotebookError, WorkerDiedError, explained
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.losses.methods import ABLATIONS, METHODS
@@ -253,10 +253,7 @@ def main() -> None:
             typer.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
         raise
     except ValidationError as error:
-        first = error.errors()[0]
-        place = "".join(f"{part}: " for part in first["loc"])
-        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"  # ours say it themselves
-        typer.echo(f"error: {place}{first['msg']}{got}", err=True)
+        typer.echo(f"error: {explained(error)}", err=True)
         raise SystemExit(2) from None
     except (ValueError, OSError, NotebookError, NonFiniteLossError, GridError, WorkerDiedError) as error:
         typer.echo(f"error: {error}", err=True)
