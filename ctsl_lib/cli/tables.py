@@ -43,7 +43,7 @@ def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> "Plan":
 @app.command()
 def data(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMED)}, market1501.")],
-    fetch: Annotated[bool, typer.Option("--download", help="Fetch it first; its checksum is checked.")] = False,
+    fetch: Annotated[bool, typer.Option("--download", help="Fetch it first; its SHA-256 is checked.")] = False,
 ) -> None:
     """Say where a data set is and what it holds; decode it into the cache."""
     if name not in (*NAMED, "market1501"):
@@ -51,7 +51,8 @@ def data(
             f"NAME must be one of {', '.join(NAMED)}, market1501; got {name!r}{suggestion(name, NAMED)}"
         )
 
-    from ctsl_lib.data.archives import download, find
+    from ctsl_lib.data.archives import find
+    from ctsl_lib.data.sources import download
 
     if fetch:
         download(name)
