@@ -60,23 +60,36 @@ def records_root() -> Path:
 def _folder(variable: str, default: Path) -> Path:
     """What an environment variable names, with ~ for the home; where it is empty or not set, the default."""
     value = os.environ.get(variable, "")
+    return expanded(variable, value) if value.strip() else default
+
+
+def expanded(name: str, path: str | Path) -> Path:
+    """A path that a person has written, with the home in place of ~.
+
+    Args:
+        name: of the setting, for the message.
+        path: what was written.
+
+    Raises: ValueError if it begins with the home of a user who does not exist.
+    """
     try:
-        return Path(value).expanduser() if value.strip() else default
+        return Path(path).expanduser()
     except RuntimeError as error:
-        raise ValueError(f"{variable} begins with the home of a user who is not known: {value!r}") from error
+        raise ValueError(f"{name} begins with the home of a user who is not known: {str(path)!r}") from error
 
 
 def load_plugins() -> None:
     """Import a user's own networks, data sets, terms and metrics, so that every process knows them.
 
     The environment variable CTSL_PLUGINS names them, separated by commas: modules that can be imported, or files
-    such as my_terms.py, which are looked for in the kit's folder unless their path is absolute. The command, worker
-    processes and `ctsl_lib.experiments.run` call this function; what is imported already is not imported again.
+    such as my_terms.py, which are looked for in the kit's folder unless their path is absolute or begins with ~. The
+    command, worker processes and `ctsl_lib.experiments.run` call this function; what is imported already is not
+    imported again.
 
     Raises: ValueError if a module or file does not exist, or if another module has the name of the file.
     """
     for name in filter(None, os.environ.get("CTSL_PLUGINS", "").split(",")):
-        path = (ROOT / name).resolve() if name.endswith(".py") else None
+        path = (ROOT / expanded("CTSL_PLUGINS", name)).resolve() if name.endswith(".py") else None
         if path is not None and str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))
         module_name = path.stem if path is not None else name

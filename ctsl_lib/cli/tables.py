@@ -36,7 +36,7 @@ def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> "Plan":
     """The profile's plan for a data set, with values changed by hand."""
     from ctsl_lib.experiments.plan import plan_from
 
-    check_data_set(dataset)
+    dataset = check_data_set(dataset)
     return plan_from(load_profile(profile, dataset=dataset) | parse_assignments(parameter or []), dataset)
 
 

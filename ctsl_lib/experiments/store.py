@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctsl_lib.data.specs import DataSpec
-from ctsl_lib.environment import read_whole, records_root, write_atomically
+from ctsl_lib.environment import expanded, read_whole, records_root, write_atomically
 from ctsl_lib.errors import DataError, StateError, explained, shown
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.models.registry import build_peer
@@ -27,7 +27,7 @@ class Store:
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
-        self.root = Path(root) if root is not None else records_root()
+        self.root = expanded("root", root) if root is not None else records_root()
         self._digests: dict[DataSpec, str | None] = {}
 
     def path(self, spec: Spec) -> Path:
