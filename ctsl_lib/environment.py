@@ -134,11 +134,13 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         _remove_remains(path.parent)
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            write(temporary)
-            os.fsync(handle)
+            try:
+                write(temporary)
+                os.fsync(handle)
+            finally:
+                os.close(handle)  # before the rename, which Windows refuses for an open file
             temporary.replace(path)
         finally:
-            os.close(handle)
             temporary.unlink(missing_ok=True)
     except OSError as error:
         failure = OSError(f"{path} cannot be written: {error.strerror or error}")
@@ -173,17 +175,33 @@ def read_whole(path: Path, largest: int) -> bytes:
     raise OSError(f"it is larger than {largest} bytes")
 
 
-def alive(pid: int) -> bool:
-    """Whether this machine has a process of this number."""
+def alive(pid: int, moment: float) -> bool:
+    """Whether the process of this machine that had this number at some moment still works.
+
+    A zombie does not, and a process that is younger has only got the same number. Where this cannot be found out,
+    the answer is yes: outside Linux for both, and on Windows for every number.
+
+    Args:
+        pid: the number of the process.
+        moment: seconds since 1970, such as the time of a file that the process has written.
+    """
     if not 0 < pid < 2**31:
         return False
+    if sys.platform == "win32":  # os.kill would press Ctrl-C there
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except OSError:  # it is there, and another user's
         pass
-    return True
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        system = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+        boot = next(int(line.split()[1]) for line in system if line.startswith("btime"))
+        return stat[0] not in "ZX" and boot + int(stat[19]) / os.sysconf("SC_CLK_TCK") < moment + 5
+    except (OSError, ValueError, IndexError, StopIteration):
+        return True
 
 
 def _remove_remains(folder: Path) -> None:
@@ -193,8 +211,9 @@ def _remove_remains(folder: Path) -> None:
         remains = [(entry, found) for entry in entries if (found := _TEMPORARY.fullmatch(entry.name))]
     for entry, found in remains:
         with suppress(OSError):  # another process has removed it, or it is another user's
-            ended = found["host"] == socket.gethostname() and not alive(int(found["pid"]))
-            if ended or time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
+            written = entry.stat(follow_symlinks=False).st_mtime
+            ended = found["host"] == socket.gethostname() and not alive(int(found["pid"]), written)
+            if ended or time.time() - written > ABANDONED:
                 Path(entry.path).unlink()
 
 

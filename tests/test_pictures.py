@@ -468,6 +468,18 @@ def test_others_may_read_the_cache_as_far_as_the_umask_lets_them(tmp_path: Path)
     assert {stat.S_IMODE(file.stat().st_mode) for file in entry.iterdir()} == {0o640}
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["about.json", "train_images.npy"])
+def test_a_pipe_in_the_cache_is_named_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "mine")
+    load(folder)
+    (entry,) = (tmp_path / "cache").iterdir()
+    (entry / name).unlink()
+    os.mkfifo(entry / name)
+    with pytest.raises(DataError, match=rf"{entry.name} in the cache cannot be read \(it is a folder, a pipe"):
+        load(folder)
+
+
 def test_a_cache_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(tmp_path / "mine")
     load(folder)

@@ -117,11 +117,11 @@ def state_of(spec: "Spec", store: "Store") -> str:
     Returns: done, failed with the reason, running with its epoch, stopped after an epoch (goes on when called
         again), or missing.
     """
-    from ctsl_lib.experiments.sharing import failure
+    from ctsl_lib.experiments.sharing import failure, progress
 
     if store.load(spec) is not None:
         return "done"
-    state = store.checkpoint(spec).state()
+    state = progress(store.checkpoint(spec))
     reason = failure(store, spec)
     return state if reason is None or state.startswith("running") else f"failed: {reason}"
 

@@ -40,8 +40,19 @@ class Store:
 
     def checkpoint(self, spec: Spec) -> Checkpoint:
         """The checkpoint that a run of `spec` saves its state to until it has a record."""
-        every = float(os.environ.get("CTSL_CHECKPOINT", "30"))
-        return Checkpoint(self.path(spec).with_suffix(".ckpt"), every, spec.key)
+        every = os.environ.get("CTSL_CHECKPOINT", "30")
+        try:
+            seconds = float(every)
+        except ValueError:
+            raise ValueError(f"CTSL_CHECKPOINT must be a number of seconds, got {every!r}") from None
+        return Checkpoint(self.path(spec).with_suffix(".ckpt"), seconds, spec.key)
+
+    def check_places(self, spec: Spec) -> None:
+        """Raise a StateError that names a folder in the place of a file that a run of `spec` will write."""
+        for suffix in (".json", ".pt", ".ckpt", ".running", ".failed"):
+            place = self.path(spec).with_suffix(suffix)
+            if place.is_dir():
+                raise StateError(f"{place} is a folder in the place of a file: move it away")
 
     def data_digest(self, data: DataSpec, *, again: bool = False) -> str | None:
         """The digest of a data set's images as they are now.
