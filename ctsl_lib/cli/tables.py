@@ -33,7 +33,15 @@ ALL = ("cifar10", "cifar100", "tiny_imagenet", "market1501")
 
 
 def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> "Plan":
-    """The profile's plan for a data set, with values changed by hand."""
+    """The profile's plan for a data set, with values changed by hand.
+
+    Args:
+        dataset: the name of a data set, or the path of class folders.
+        profile: the name of the profile.
+        parameter: NAME=VALUE each, in place of the profile's values.
+
+    Raises: ValueError that names what does not exist or does not fit.
+    """
     from ctsl_lib.experiments.plan import plan_from
 
     dataset = check_data_set(dataset)
