@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 
 from ctsl_lib.cli import main as cli
-from ctsl_lib.cli.reproduce import compared
+from ctsl_lib.cli.reproduce import QUICK, compared
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.synthetic_market import write_synthetic_market
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
+from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.training.recipe import Recipe
 
 
@@ -87,6 +88,45 @@ def test_run_prints_metrics_and_where_the_record_is(ctsl, tmp_path: Path) -> Non
     assert status == 0, error
     path = Path(output.split()[-1])
     assert path.exists() and '"tiny_resnet"' in path.read_text() and "top1" in output
+
+
+def record_of_main_job(method: str, seed: int, metrics: dict[str, float]) -> Record:
+    spec = QUICK.model_copy(update={"objective": METHODS[method], "seed": seed})
+    epochs = spec.recipe.epochs
+    return Record.model_validate(
+        {
+            "spec": spec,
+            "data_digest": spec.data.digest(),
+            "parameters": [5, 5],
+            "metrics": {name: [value, value] for name, value in metrics.items()},
+            "history": {
+                "terms": [{"ce": [1.0] * epochs}] * 2,
+                "accuracy": [[50.0]] * 2,
+                "evaluated": [epochs],
+            },
+            "provenance": {
+                "device": "none", "commit": "none", "versions": {}, "threads": 1, "finished": "", "wall_time": 1.0,
+            },
+        }
+    )  # fmt: skip
+
+
+def test_a_table_of_any_metric_that_the_records_have(ctsl, tmp_path: Path) -> None:
+    store = Store(tmp_path / "records")
+    for seed in range(3):
+        store.save(record_of_main_job("independent", seed, {"top1": 80.0 + seed, "confidence": -3.0 + seed}))
+        store.save(record_of_main_job("dml", seed, {"top1": 82.0 + seed, "confidence": 5.0 + seed}))
+    store.save(record_of_main_job("tfkd", 0, {"top1": 90.0}))  # from before the metric was there
+    status, said, error = ctsl("table", "--metric", "confidence", "--csv", "numbers.csv")
+    assert status == 0, error
+    assert "confidence (%)" in said and "-2.00 ± 2.48" in said and "+8.00" in said and "Tf-KD" not in said
+    numbers = pd.read_csv(tmp_path / "numbers.csv", index_col="method")
+    assert numbers["mean"].to_dict() == {"independent": -2, "dml": 6}
+    _, said, _ = ctsl("table")
+    assert "81.00" in said and "Tf-KD" in said
+    status, _, error = ctsl("table", "--metric", "confidance")
+    assert status == 1 and len(error.strip().splitlines()) == 1
+    assert "the records have, top1, confidence; got 'confidance'; did you mean 'confidence'?" in error
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ctsl_lib.data.specs import DataSpec
 from ctsl_lib.environment import cores, shows_progress
-from ctsl_lib.errors import GridError, NonFiniteLossError, RunClaimedError, WorkerDiedError
+from ctsl_lib.errors import GridError, NonFiniteLossError, RunClaimedError, StateError, WorkerDiedError
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.sharing import failure, is_claimed, tidy
 from ctsl_lib.experiments.spec import Record, Spec
@@ -209,7 +209,7 @@ def name_of(spec: Spec) -> str:
 
 def _concerns_one_run(error: Exception) -> bool:
     """Whether other runs may go on: the error comes from what this run computed or from what it needed."""
-    kinds = (RunClaimedError, NonFiniteLossError, MemoryError, WorkerDiedError, BrokenExecutor)
+    kinds = (RunClaimedError, NonFiniteLossError, StateError, MemoryError, WorkerDiedError, BrokenExecutor)
     if isinstance(error, (*kinds, torch.OutOfMemoryError)):
         return True
     said = str(error)

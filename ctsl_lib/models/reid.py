@@ -68,7 +68,7 @@ def load_imagenet(name: str, peer: Peer) -> None:
         state = torch.hub.load_state_dict_from_url(
             url, map_location="cpu", progress=False, check_hash=True, weights_only=True
         )
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # what a damaged file makes torch.load raise is written nowhere
         raise DataError(
             f"ImageNet weights of {name} could not be fetched from {url} ({error}). Put that file into "
             f"{torch.hub.get_dir()}/checkpoints, or start from random weights with initial='random'"
