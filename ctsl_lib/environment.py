@@ -16,28 +16,34 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from ctsl_lib import ROOT
-
+_CHECKOUT = Path(__file__).resolve().parent.parent
+ROOT = _CHECKOUT if (_CHECKOUT / "notebooks").is_dir() else Path.cwd()
+"""The kit's folder, wherever a kernel was started; the current folder where the library was installed without it."""
 ABANDONED = 24 * 3600.0
 """Seconds after which nobody can still be writing a temporary file."""
 _TEMPORARY = re.compile(r"\..+~(?P<host>[^~]+)~(?P<pid>[0-9]{1,10})~[0-9a-f]{8}\.tmp")
 
 
-def load_lazily(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+def load_lazily(
+    package: str, homes: Mapping[str, Sequence[str]], rooms: Sequence[str] = ()
+) -> Callable[[str], Any]:
     """A `__getattr__` for a package: it imports a module of the package when one of its names is first used.
 
     Args:
         package: the name of the package.
         homes: module of the package -> the names that it defines.
+        rooms: modules of the package that are names themselves.
 
     Returns: the function; it raises AttributeError for any other name.
     """
     home = {name: module for module, names in homes.items() for name in names}
 
     def get(name: str) -> Any:
-        if name not in home:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(f"{package}.{home[name]}"), name)
+        if name in rooms:
+            return import_module(f"{package}.{name}")
+        if name in home:
+            return getattr(import_module(f"{package}.{home[name]}"), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return get
 

@@ -748,7 +748,7 @@ def test_a_notebook_runs_where_the_temporary_folder_has_a_long_path(command: Com
     folder.mkdir()
     command.environment["TMPDIR"] = str(folder)
     process = command.start("notebooks", "10", "--out", str(command.folder / "out"))
-    assert process.wait(180) == 0 and (command.folder / "out" / "10_cifar10.ipynb").exists()
+    assert process.wait(180) == 0 and (command.folder / "out" / "10_tables.ipynb").exists()
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def reproduce(
 ) -> None:
     """Compare the methods and run the ablation on the built-in data, execute all notebooks, write the report.
 
+    The runs have a store of their own, OUT/records, and are compared with the committed records at the end.
     Finished runs and notebooks are kept: after Ctrl-C, or a second time, only what is missing is done.
     """
     out, figures = folder("--out", out), folder("--figures", figures)
@@ -64,20 +65,24 @@ def reproduce(
     [recipe] = _with_fields(changed, Spec().recipe)
 
     from ctsl_lib.cli.notebooks import find_notebooks
-    from ctsl_lib.cli.reproduce import QUICK, REPORT, gather, write_report
+    from ctsl_lib.cli.reproduce import QUICK, REPORT, compared, gather, write_report
     from ctsl_lib.evidence.tables import frame_of, readable, summary
+    from ctsl_lib.experiments.store import Store
 
     started = time.perf_counter()
-    records = gather(seeds, processes, base=QUICK.model_copy(update={"recipe": recipe}))
+    store = Store(out / "records")
+    records = gather(seeds, processes, store, base=QUICK.model_copy(update={"recipe": recipe}))
     paths = [path for path in find_notebooks() if path != REPORT] if notebooks else []
     times = _run_notebooks(
         {path: {} for path in paths}, out / "notebooks", again=False, processes=processes or cores()
     )
-    folders = {"tables": str(out.resolve()), "figures": str(figures.resolve())}
-    report = write_report(out, {"seeds": seeds, "recipe": changed, "seconds": times} | folders)
+    folders = {"records": store.root, "tables": out, "figures": figures}
+    absolute = {name: str(folder.resolve()) for name, folder in folders.items()}
+    report = write_report(out, {"seeds": seeds, "recipe": changed, "seconds": times} | absolute)
     typer.echo(f"\nTest accuracy on the noisy digits, {seeds} seeds:\n")
     typer.echo(readable(summary(frame_of(records, METHODS))).to_string())
     typer.echo("\n± and *: 95 % interval over seeds; * where it excludes zero.")
+    typer.echo(compared(records, Store(ROOT / "data" / "records")) + "\n")
     typer.echo(f"report     {report}\ntables     {out}/*.csv\nfigures    {figures}/*.png")
     if notebooks:
         typer.echo(f"notebooks  {out / 'notebooks'}")

@@ -59,22 +59,14 @@ def declared_parameters(path: Path) -> dict[str, tuple[Any, Any]]:
     cells = [c for c in nbformat.read(path, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise NotebookError(f"{path.name} must have one cell tagged 'parameters', it has {len(cells)}")
+    declared = {}
     for statement in ast.parse(cells[0].source).body:
-        if not isinstance(statement, ast.AnnAssign):
+        if not isinstance(statement, ast.AnnAssign) or statement.value is None:
             text = ast.unparse(statement)
             raise NotebookError(f"{path.name}: each parameter must read `name: type = value`, got {text}")
-    declared = {
-        name: (_type(ast.parse(each["inferred_type_name"], mode="eval").body), ast.literal_eval(each["default"]))
-        for name, each in papermill.inspect_notebook(str(path)).items()
-    }
-    passed_over = [name for name in _assigned(cells[0].source) if name not in declared]
-    if passed_over:
-        raise NotebookError(f"{path.name}: papermill cannot read the type of {', '.join(passed_over)}")
+        kind = _type(statement.annotation)
+        declared[ast.unparse(statement.target)] = (kind, ast.literal_eval(statement.value))
     return declared
-
-
-def _assigned(source: str) -> list[str]:
-    return [ast.unparse(each.target) for each in ast.parse(source).body if isinstance(each, ast.AnnAssign)]
 
 
 def _type(node: ast.expr) -> Any:

@@ -113,7 +113,7 @@ class Store:
                 "data_digest": record.data_digest,
                 "channels": channels,
                 "num_classes": peers[0].classifier.out_features,
-                "peers": [{name: value.cpu() for name, value in peer.state_dict().items()} for peer in peers],
+                "peers": [peer.state_dict() for peer in peers],
             }
             write_state(self.weights_path(record.spec), kept)
         text = record.model_dump_json(indent=1) + "\n"

@@ -93,7 +93,7 @@ class Checkpoint:
         self.note(done, epochs)
         if time.monotonic() - self._saved >= self.every and done < epochs:
             about = {"key": self.key, "seconds": self.seconds, "data_digest": self.data_digest}
-            write_state(self.path, _on_cpu(state) | about)
+            write_state(self.path, state | about)
             self._saved = time.monotonic()
 
     def note(self, done: int, epochs: int) -> None:
@@ -224,11 +224,3 @@ def kinds(state: Mapping[Any, Any]) -> dict[Any, str]:
         name: f"{tuple(value.shape)} {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
         for name, value in state.items()
     }
-
-
-def _on_cpu(value: Any) -> Any:
-    if hasattr(value, "cpu"):
-        return value.cpu()
-    if isinstance(value, dict):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    return [_on_cpu(item) for item in value] if isinstance(value, list) else value
