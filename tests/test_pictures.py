@@ -469,6 +469,16 @@ def test_others_may_read_the_cache_as_far_as_the_umask_lets_them(tmp_path: Path)
 
 
 @pytest.mark.timeout(60)
+def test_a_pipe_in_the_place_of_images_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("mine.zip", "cifar-10-python.tar.gz", "tiny-imagenet-200.zip"):
+        os.mkfifo(tmp_path / "data" / name)
+    for read in (lambda: load(Path("mine.zip")), archives.find("cifar10")[1], archives.find("tiny_imagenet")[1]):
+        with pytest.raises(DataError, match=r"it is a folder, a pipe or the like, not a file"):
+            read()
+
+
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["about.json", "train_images.npy"])
 def test_a_pipe_in_the_cache_is_named_and_not_waited_for(tmp_path: Path, name: str) -> None:
     folder = write(tmp_path / "mine")
