@@ -144,17 +144,14 @@ def _read_fashion_mnist(name: str, path: Path) -> Arrays:
         unpacked = packed.with_suffix("")
         if not packed.is_file() and not unpacked.is_file():
             raise DataError(f"{path} lacks {packed.name}; fetch it with `ctsl data {name} --download`")
+        if packed.is_file():
+            content = gzip.decompress(_checked(packed.read_bytes(), "sha256", file.sha256, packed))
+        else:
+            content = unpacked.read_bytes()
         try:
-            content = (
-                gzip.decompress(_checked(packed.read_bytes(), "sha256", file.sha256, packed))
-                if packed.is_file()
-                else unpacked.read_bytes()
-            )
             shape = [int(size) for size in np.frombuffer(content, dtype=">i4", count=content[3], offset=4)]
             values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
-        except (OSError, EOFError, ValueError, IndexError) as error:
-            if isinstance(error, DataError):
-                raise
+        except (ValueError, IndexError) as error:
             raise DataError(f"{unpacked} is damaged; remove it and fetch it again ({error})") from error
         parts.append(values[:, None] if len(shape) == 3 else values.astype(np.int64))
     names = torchvision.datasets.FashionMNIST.classes
