@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
 
-.PHONY: help reproduce test test-fast bench lint unit notebooks-test notebooks lab clean
+.PHONY: help reproduce test test-fast bench campaign lint unit notebooks-test notebooks lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -28,6 +28,9 @@ test-fast: lint  ## for daily work: ruff, mypy, and the unit tests that take les
 
 bench: $(READY)  ## speed and memory against a plain loop and public code, as ratios measured side by side
 	$(BIN)/python -m benchmarks
+
+campaign: $(READY)  ## kills, damaged files, hostile archives and full disks at random; what the kit survives of them
+	$(BIN)/python -m scripts.campaign
 
 lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 	$(BIN)/ruff check .
