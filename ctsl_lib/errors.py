@@ -46,6 +46,20 @@ def shown(value: object, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
+def plain(name: str, longest: int = 500) -> str:
+    r"""A file's name as messages show it: one line that no terminal takes for a command.
+
+    Args:
+        name: a name or path; somebody else may have chosen it.
+        longest: the number of characters after which it is cut off.
+
+    >>> plain("train/cat/0.png"), plain("two\nlines.png")
+    ('train/cat/0.png', 'two\\nlines.png')
+    """
+    text = name if name.isprintable() else repr(name)[1:-1]
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
 def explained(error: Exception) -> str:
     """What is wrong with a file's content, in one line: of several errors the first, with its place and its value."""
     if isinstance(error, ValidationError):

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ctsl_lib.environment import alive, write_atomically
-from ctsl_lib.errors import RunClaimedError
+from ctsl_lib.environment import alive, read_whole, write_atomically
+from ctsl_lib.errors import RunClaimedError, plain
 from ctsl_lib.experiments.provenance import current_commit
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
@@ -106,7 +106,7 @@ def is_claimed(checkpoint: Checkpoint) -> bool:
         if pid == os.getpid():
             return path.resolve() in _mine  # else an earlier process had the same number
         return _alive(pid, path.stat().st_mtime)
-    except (FileNotFoundError, KeyError, TypeError, ValueError):
+    except (FileNotFoundError, KeyError, TypeError, ValueError, OverflowError):
         return False
 
 
@@ -118,8 +118,8 @@ def epochs_done(checkpoint: Checkpoint) -> int:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        note = json.loads(read_whole(path, 2**20))
+    except (OSError, ValueError, RecursionError):  # there is none, or what has its name is none
         return {}
     return note if isinstance(note, dict) else {}
 
@@ -170,7 +170,7 @@ def failure(store: Store, spec: Spec) -> str | None:
         spec: the run.
     """
     facts = _read(failure_path(store, spec))
-    return str(facts["reason"]) if "reason" in facts else None
+    return plain(str(facts["reason"])) if "reason" in facts else None
 
 
 def tidy(store: Store, spec: Spec) -> None:

@@ -101,10 +101,10 @@ class Checkpoint:
         """How a run without a record stands, in words: running, with its epoch; stopped, with its epoch; missing."""
         try:
             note = json.loads(read_whole(self.note_path, 2**20))
-            progress = f"{note['epoch']} of {note['epochs']}"
+            progress = f"{int(note['epoch'])} of {int(note['epochs'])}"
             here = note["host"] == socket.gethostname()
             running = alive(int(note["pid"])) if here else time.time() - self.note_path.stat().st_mtime < STALE
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return "stopped" if os.path.exists(self.path) else "missing"  # noqa: PTH110 - never raises
         return f"running: epoch {progress}" if running else f"stopped after epoch {progress}"
 
