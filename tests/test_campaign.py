@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from ctsl_lib import ROOT
+from ctsl_lib.cli.notebooks import run_notebook
 from ctsl_lib.cli.tables import state_of
 from ctsl_lib.data.cache import cached
 from ctsl_lib.data.class_folders import read_class_folders
@@ -86,6 +89,16 @@ def test_a_cache_without_room_says_why(tmp_path: Path, monkeypatch: pytest.Monke
         cached("mine", lambda: ({"images": images}, {}))
     assert list(tmp_path.iterdir()) == []
     assert np.array_equal(cached("mine", lambda: ({"images": images}, {})).arrays["images"], images)
+
+
+def test_a_notebook_without_room_is_named(tmp_path: Path) -> None:
+    cells = [new_code_cell("epochs: int = 1", metadata={"tags": ["parameters"]}), new_code_cell("'x' * 1000")]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), tmp_path / "00_small.ipynb")
+    target = tmp_path / "out" / "00_small.ipynb"
+    with files_of_at_most(500), pytest.raises(OSError, match=rf"^{target} cannot be made: File too large$"):
+        run_notebook(tmp_path / "00_small.ipynb", target, {})
+    assert not target.exists()
 
 
 # --- notes that are none ------------------------------------------------------------------------------------
