@@ -91,7 +91,7 @@ class KillRun(Kind):
     name, tries = "kill-run", 20
 
     def prepare(self) -> None:
-        """Nothing has been run yet; each spec is run undisturbed when it is first drawn."""
+        """Each spec is run undisturbed when it is first drawn; none has been yet."""
         self.references: dict[str, tuple[str, float]] = {}
 
     def case(self, draw: Random, folder: Path) -> None:
@@ -216,7 +216,7 @@ with process_pool(2) as executor:
 
 
 class KillNotebook(Kind):
-    """`ctsl notebooks` on a notebook whose kernel has two workers: its main process, its kernel, or all at once."""
+    """`ctsl notebooks` on a notebook whose kernel has two workers: its main process, or all at once."""
 
     name, tries = "kill-notebook", 3
 
