@@ -67,9 +67,9 @@ def explained(error: Exception) -> str:
         place = "".join(f"{part}: " for part in first["loc"])
         told = first["type"] in ("value_error", "missing", "json_invalid")  # ours say the value themselves
         got = "" if told else f", got {shown(first['input'])}"
-        return f"{place}{first['msg'].removeprefix('Value error, ')}{got}"
+        return plain(f"{place}{first['msg'].removeprefix('Value error, ')}{got}")
     if isinstance(error, OSError):
         return f"it cannot be read ({error.strerror or error})"
     if isinstance(error, ValueError) and str(error):
-        return str(error).splitlines()[0]
+        return plain(str(error).splitlines()[0])
     return f"its content is not of the right kind ({type(error).__name__}: {shown(str(error))})"

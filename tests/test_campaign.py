@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
+from pydantic import ValidationError
 
 from ctsl_lib import ROOT
 from ctsl_lib.cli.notebooks import run_notebook
@@ -23,13 +24,14 @@ from ctsl_lib.cli.tables import state_of
 from ctsl_lib.data.cache import cached
 from ctsl_lib.data.class_folders import read_class_folders
 from ctsl_lib.data.specs import ImageFolder
-from ctsl_lib.errors import DataError
+from ctsl_lib.errors import DataError, explained
 from ctsl_lib.evidence.tables import export
 from ctsl_lib.experiments.grid import run_grid
 from ctsl_lib.experiments.sharing import failure_path, is_claimed
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.experiments.workers import Workers
 from ctsl_lib.plots.style import save
+from ctsl_lib.training.recipe import Recipe
 from scripts.campaign.archives import read
 from scripts.campaign.harness import in_child, small_spec
 from scripts.campaign.packing import packed, png, tree
@@ -126,6 +128,12 @@ def test_what_has_the_name_of_a_note_and_is_none_does_not_matter(store: Store, k
     if kind != "folder":  # in whose place no note can be written
         run_grid([spec], store)
         assert state_of(spec, store) == "done" and [file.suffix for file in path.parent.iterdir()] == [".json"]
+
+
+def test_odd_names_of_fields_are_told_in_one_line() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Recipe.model_validate({"two\nlines": 1})
+    assert explained(refused.value).startswith("two\\nlines: Extra inputs are not permitted")
 
 
 # --- archives -----------------------------------------------------------------------------------------------
