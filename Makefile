@@ -6,7 +6,7 @@ READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
 BOOK   := .venv-book
 
-.PHONY: help reproduce test test-fast bench campaign lint unit notebooks-test notebooks book lab clean
+.PHONY: help reproduce test test-fast bench campaign audit lint unit notebooks-test notebooks book lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -32,6 +32,9 @@ bench: $(READY)  ## speed and memory against a plain loop and public code, as ra
 
 campaign: $(READY)  ## kills, damaged files, hostile archives and full disks at random; what the kit survives of them
 	$(BIN)/python -m scripts.campaign
+
+audit:  ## known vulnerabilities of the pinned packages; says so where the package index does not answer
+	$(PYTHON) scripts/audit.py
 
 lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 	$(BIN)/ruff check .

@@ -6,10 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from ctsl_lib.data.types import RetrievalSplit, Split
 from ctsl_lib.environment import alive
 from ctsl_lib.errors import DataError, GridError, PlanError, RunClaimedError, WorkerDiedError
 from ctsl_lib.experiments import run as runs
-from ctsl_lib.experiments.grid import run_grid
+from ctsl_lib.experiments.grid import Work, process_pool, run_grid
 from ctsl_lib.experiments.plan import plan_from
 from ctsl_lib.experiments.sharing import (
     NOBODY,
@@ -191,6 +192,70 @@ def test_a_worker_that_dies_fails_its_own_task_alone() -> None:
             dead.result()
 
 
+def stubborn() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+def interrupt_myself() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "still there"
+
+
+def hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def unpicklable() -> threading.Lock:
+    return threading.Lock()
+
+
+class OddError(Exception):
+    def __init__(self) -> None:
+        super().__init__("odd")
+        self.lock = threading.Lock()
+
+
+def raise_odd() -> None:
+    raise OddError
+
+
+@pytest.mark.timeout(120)
+def test_workers_hear_no_interrupt_and_survive_what_cannot_be_sent() -> None:
+    with Workers(1) as workers:
+        assert (
+            workers.submit(interrupt_myself).result() == "still there"
+        )  # Ctrl-C reaches all, the parent ends them
+        workers.submit(hear_interrupts).result()  # as nbclient does
+        assert workers.submit(interrupt_myself).result() == "still there"
+        for task, message in ((unpicklable, "cannot pickle"), (raise_odd, "odd")):
+            with pytest.raises(RuntimeError, match=message):
+                workers.submit(task).result()
+        assert workers.submit(sleep_then, 0, "done").result() == "done"
+
+
+@pytest.mark.timeout(120)
+def test_the_end_spares_no_worker_and_begins_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctsl_lib.experiments.workers.GRACE", 0.1)
+    workers = Workers(1)
+    first, second = workers.submit(stubborn), workers.submit(stubborn)
+    assert until(lambda: bool(workers._workers), 60)
+    [worker] = workers._workers
+    workers.end()
+    assert not worker.process.is_alive() and workers._workers == {worker}
+    with pytest.raises(WorkerDiedError, match="its worker process died"):
+        first.result()
+    assert second.cancelled() or isinstance(second.exception(), WorkerDiedError)
+
+
+@pytest.mark.timeout(120)
+def test_an_error_ends_the_workers_of_a_pool() -> None:
+    with pytest.raises(ZeroDivisionError), process_pool(2) as pool:
+        assert pool is not None
+        pool.submit(time.sleep, 600)
+        raise ZeroDivisionError
+
+
 TINY = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=2, batch_size=30))
 DIVERGES = TINY.model_copy(update={"recipe": Recipe(epochs=2, batch_size=30, learning_rate=1e20)})
 
@@ -240,23 +305,64 @@ def test_short_memory_fails_one_run_alone(store: Store, monkeypatch: pytest.Monk
     original = runs._train
 
     def short(spec: Spec, *rest: Any) -> Any:
-        if spec.seed < 3:
+        if spec.seed < 4:
             raise [
                 MemoryError(),
                 torch.OutOfMemoryError("CUDA out of memory"),
                 RuntimeError("not enough memory"),
+                RuntimeError("DefaultCPUAllocator: can't allocate memory"),
             ][spec.seed]
         return original(spec, *rest)
 
     monkeypatch.setattr(runs, "_train", short)
-    with pytest.raises(GridError, match="3 runs failed"):
-        run_grid([TINY.model_copy(update={"seed": seed}) for seed in range(4)], store)
-    assert [record.spec.seed for record in store] == [3]
+    with pytest.raises(GridError, match="4 runs failed"):
+        run_grid([TINY.model_copy(update={"seed": seed}) for seed in range(5)], store)
+    assert [record.spec.seed for record in store] == [4]
     assert not list(store.root.rglob("*.failed"))  # it may be tried again
 
     monkeypatch.setattr(runs, "_train", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):  # an error of the code itself is not hidden
         run_grid([TINY], store)
+
+
+def test_an_error_of_the_code_drops_what_has_not_begun(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, over = [], threading.Event()
+
+    def fails_then_waits(spec: Spec, *_: Any) -> Any:
+        begun.append(spec.seed)
+        over.wait(0 if spec.seed == 0 else 60)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(runs, "_train", fails_then_waits)
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(ZeroDivisionError):
+            run_grid([TINY.model_copy(update={"seed": seed}) for seed in range(5)], store, executor=executor)
+        over.set()
+    assert begun in ([0], [0, 1])
+
+
+def test_a_note_of_failure_beside_a_record_of_stage_1_counts_no_more(store: Store) -> None:
+    self_taught = TINY.model_copy(update={"objective": METHODS["tfkd"]})
+    run_grid([self_taught.stage1()], store)
+    write_failure(store, self_taught.stage1(), "no reason", 1)
+    assert [record.spec for record in run_grid([self_taught], store)] == [self_taught]
+
+
+def test_records_that_vanish_meanwhile_are_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Work, "check", lambda _: store.path(TINY).unlink())
+    with pytest.raises(RuntimeError, match="records vanished from"):
+        run_grid([TINY], store)
+
+
+def test_images_replaced_between_two_calls_are_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    [before] = run_grid([TINY], store)
+    content = "0" * 32
+    original = Digits.load
+    monkeypatch.setattr(Digits, "digest", lambda _: content)
+    monkeypatch.setattr(Digits, "load", lambda data, seed: replace(original(data, seed), digest=content))
+    with pytest.warns(UserWarning, match="was made from other images of digits"):
+        [after] = run_grid([TINY], store)
+    assert after.data_digest == content and before.data_digest != content
 
 
 PLUGIN = """
@@ -400,6 +506,47 @@ def test_status_and_grid_give_one_answer(store: Store, monkeypatch: pytest.Monke
         assert state_of(TINY, store) == stopped
     note(checkpoint, pid=NOBODY, host="elsewhere")
     assert (is_claimed(checkpoint), state_of(TINY, store)) == (False, stopped)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("claims", ["run", "stage 1"])
+def test_runs_of_others_are_waited_for_at_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch, claims: str
+) -> None:
+    monkeypatch.setattr("ctsl_lib.experiments.grid.POLL", 0.01)
+    theirs = TINY.model_copy(update={"objective": METHODS["tfkd"]})
+    claim = theirs if claims == "run" else theirs.stage1()
+    free, polled = [TINY.model_copy(update={"seed": seed}) for seed in (1, 2)], []
+    original = Work._is_claimed
+
+    def watched(work: Work, spec: Spec) -> bool:
+        polled.append([store.load(one) is not None for one in (*free, theirs)])
+        if len(polled) == 3:
+            stack.close()
+        return original(work, spec)
+
+    monkeypatch.setattr(Work, "_is_claimed", watched)
+    with ExitStack() as stack:
+        stack.enter_context(claimed(store.checkpoint(claim), 2))
+        records = run_grid([theirs, *free], store)
+    assert [record.spec for record in records] == [theirs, *free]
+    assert polled == [[True, True, False]] * 3  # all others first; then it looks until the claim is gone
+
+
+def test_the_note_of_a_claimed_run_is_left_to_its_process(store: Store) -> None:
+    run_grid([TINY], store)
+    note(store.checkpoint(TINY), host="elsewhere")
+    run_grid([TINY], store)
+    assert store.checkpoint(TINY).note_path.exists()
+
+
+def test_a_claim_is_touched_and_ends_with_its_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctsl_lib.experiments.sharing.BEAT", 0.01)
+    checkpoint = Checkpoint(tmp_path / "run.ckpt")
+    with claimed(checkpoint, 12):
+        os.utime(checkpoint.note_path, (0, 0))
+        assert until(lambda: checkpoint.note_path.stat().st_mtime > 0, 60)
+    assert checkpoint.note_path.exists() and not is_claimed(checkpoint)
 
 
 def test_where_processes_cannot_be_seen_a_claim_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -430,9 +430,9 @@ def test_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
     left, live, elsewhere, foreign = (
         cache / name
         for name in (
-            f".a~{here}~{dead.pid}~00",
-            f".a~{here}~{os.getpid()}~00",
-            f".a~not-{here}~{dead.pid}~00",
+            f".a~{here}~{dead.pid}~0123abcd.tmp",
+            f".a~{here}~{os.getpid()}~0123abcd.tmp",
+            f".a~not-{here}~{dead.pid}~0123abcd.tmp",
             ".b",
         )
     )
@@ -466,6 +466,16 @@ def test_others_may_read_the_cache_as_far_as_the_umask_lets_them(tmp_path: Path)
     (entry,) = (tmp_path / "cache").iterdir()
     assert stat.S_IMODE(entry.stat().st_mode) == 0o750
     assert {stat.S_IMODE(file.stat().st_mode) for file in entry.iterdir()} == {0o640}
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_place_of_images_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("mine.zip", "cifar-10-python.tar.gz", "tiny-imagenet-200.zip"):
+        os.mkfifo(tmp_path / "data" / name)
+    for read in (lambda: load(Path("mine.zip")), archives.find("cifar10")[1], archives.find("tiny_imagenet")[1]):
+        with pytest.raises(DataError, match=r"it is a folder, a pipe or the like, not a file"):
+            read()
 
 
 @pytest.mark.timeout(60)

@@ -109,15 +109,9 @@ def run_command(
     if method not in rows:
         raise ValueError(f"method must be one of {', '.join(rows)}; got {method!r}{suggestion(method, rows)}")
     recipe, objective = _with_fields(parse_assignments(set_ or []), Spec().recipe, rows[method])
-    spec = Spec.model_validate(
-        {
-            "data": {"name": "digits", "n_train": n_train, "label_noise": label_noise},
-            "peers": tuple(peer or Spec().peers),
-            "objective": objective.model_dump(),
-            "recipe": recipe.model_dump(),
-            "seed": seed,
-        }
-    )
+    data = Digits(n_train=n_train, label_noise=label_noise)
+    peers = tuple(peer or Spec().peers)
+    spec = Spec(data=data, peers=peers, objective=objective, recipe=recipe, seed=seed)
 
     from ctsl_lib.experiments.run import run
     from ctsl_lib.experiments.store import Store

@@ -103,7 +103,8 @@ def train(
 ) -> None:
     """Run what a table of the paper still lacks. Stop it at any time; the same command goes on.
 
-    Several such commands, on one machine or on several with the same folder of records, share the work.
+    Several such commands, on one machine or on several with the same folder of records, share the work. A run whose
+    loss was not finite is not tried again without --retry-failed.
     """
     plan = plan_of(dataset, profile, parameter)
     try:

@@ -10,9 +10,8 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from functools import partial
-from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torchvision
@@ -98,9 +97,14 @@ def _read_tree(name: str, path: Path) -> Arrays:
     return arrays
 
 
-def _checked(content: bytes, algorithm: Literal["sha256", "md5"], digest: str, place: Path) -> bytes:
-    if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != digest:
-        raise DataError(f"{place} is damaged; remove it and fetch it again (its {algorithm} is not {digest})")
+def _check_published(path: Path, sha256: str) -> None:
+    if not is_published(path, sha256):
+        raise DataError(f"{path} is damaged; remove it and fetch it again (its SHA-256 is not {sha256})")
+
+
+def _checked(content: bytes, md5: str, place: Path) -> bytes:
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise DataError(f"{place} is damaged; remove it and fetch it again (its MD5 is not {md5})")
     return content
 
 
@@ -110,8 +114,8 @@ def _read_cifar(name: str, path: Path) -> Arrays:
     if path.is_dir():
         members = {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
     else:
-        content = _checked(path.read_bytes(), "sha256", known(name).files[0].sha256, path)
-        with tarfile.open(fileobj=BytesIO(content)) as archive:
+        _check_published(path, known(name).files[0].sha256)
+        with tarfile.open(path) as archive:
             opened = ((member, archive.extractfile(member)) for member in archive)
             members = {
                 PurePosixPath(member.name).name: file.read() for member, file in opened if file is not None
@@ -121,7 +125,7 @@ def _read_cifar(name: str, path: Path) -> Arrays:
         if file not in members:
             raise DataError(f"{path} lacks {file}; remove it and fetch it again")
         # A pickle can run anything when it is opened: only the published ones are.
-        found: dict[str, Any] = pickle.loads(_checked(members[file], "md5", md5, path / file), encoding="latin1")
+        found: dict[str, Any] = pickle.loads(_checked(members[file], md5, path / file), encoding="latin1")
         return found
 
     sides = []
@@ -144,17 +148,13 @@ def _read_fashion_mnist(name: str, path: Path) -> Arrays:
         unpacked = packed.with_suffix("")
         if not packed.is_file() and not unpacked.is_file():
             raise DataError(f"{path} lacks {packed.name}; fetch it with `ctsl data {name} --download`")
+        if packed.is_file():
+            _check_published(packed, file.sha256)
         try:
-            content = (
-                gzip.decompress(_checked(packed.read_bytes(), "sha256", file.sha256, packed))
-                if packed.is_file()
-                else unpacked.read_bytes()
-            )
+            content = gzip.decompress(packed.read_bytes()) if packed.is_file() else unpacked.read_bytes()
             shape = [int(size) for size in np.frombuffer(content, dtype=">i4", count=content[3], offset=4)]
             values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
         except (OSError, EOFError, ValueError, IndexError) as error:
-            if isinstance(error, DataError):
-                raise
             raise DataError(f"{unpacked} is damaged; remove it and fetch it again ({error})") from error
         parts.append(values[:, None] if len(shape) == 3 else values.astype(np.int64))
     names = torchvision.datasets.FashionMNIST.classes

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
-import secrets
 import shutil
-import socket
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -16,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from ctsl_lib.data.files import walk
-from ctsl_lib.environment import alive, cache_root, open_file, read_whole
+from ctsl_lib.environment import cache_root, open_file, read_whole, remove_remains, temporary_beside
 from ctsl_lib.errors import DataError
 
 FORMAT = 3
@@ -68,10 +65,10 @@ def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[s
 
 def _write(folder: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> None:
     about = {"digest": digest(arrays[part] for part in sorted(arrays)), "arrays": sorted(arrays)} | about
-    temporary = _temporary(folder)
+    temporary = temporary_beside(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_remains(folder.parent)
+        remove_remains(folder.parent)
         temporary.mkdir()  # not by tempfile, which would lock others out whatever the umask says
         for part, values in arrays.items():
             with (temporary / f"{part}.npy").open("wb") as file:
@@ -101,7 +98,7 @@ def _load(folder: Path) -> Entry | None:
         arrays = {part: np.load(file, mmap_mode="c") for part, file in files.items()}
     except (FileNotFoundError, EOFError, ValueError, KeyError, TypeError) as error:
         warnings.warn(f"{folder} in the cache is damaged and is made anew ({error})", stacklevel=3)
-        aside = _temporary(folder)
+        aside = temporary_beside(folder)
         with suppress(FileNotFoundError):  # another process has taken it away meanwhile
             folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
@@ -109,20 +106,6 @@ def _load(folder: Path) -> Entry | None:
     except OSError as error:
         raise DataError(f"{folder} in the cache cannot be read ({error}); CTSL_CACHE may name another") from error
     return Entry(arrays, about)
-
-
-def _temporary(folder: Path) -> Path:
-    """A hidden place beside `folder` of which `_remove_remains` can tell whose it is."""
-    return folder.with_name(f".{folder.name}~{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}")
-
-
-def _remove_remains(root: Path) -> None:
-    """Remove what processes of this machine that are no more left half built."""
-    for place in root.glob(f".*~{socket.gethostname()}~*~*"):
-        pid = place.name.split("~")[-2]
-        with suppress(FileNotFoundError):  # another process has removed it
-            if pid.isdecimal() and not alive(int(pid), place.lstat().st_mtime):
-                shutil.rmtree(place, ignore_errors=True)
 
 
 def digest(arrays: Iterable[np.ndarray]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from ctsl_lib.environment import open_file
 from ctsl_lib.errors import DataError, plain, shown
 
 LARGEST = 512 * 2**20
@@ -128,6 +129,7 @@ def _clutter(place: PurePosixPath) -> tuple[str, str]:
 def _list_zip(path: Path, clutter: Counter[str]) -> dict[str, Callable[[], bytes]]:
     """The readable members by path; those passed over are counted in `clutter`."""
     try:
+        open_file(path).close()  # zipfile would wait for a pipe
         archive = zipfile.ZipFile(path)
     except _DAMAGE as error:
         raise DataError(f"{path} is not a whole zip file ({error}); fetch it again") from error
