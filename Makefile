@@ -6,7 +6,7 @@ READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
 BOOK   := .venv-book
 
-.PHONY: help reproduce test test-fast bench audit lint unit notebooks-test notebooks student solutions book lab clean
+.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -29,6 +29,9 @@ test-fast: lint  ## for daily work: ruff, mypy, and the unit tests that take les
 
 bench: $(READY)  ## speed and memory against a plain loop and public code, as ratios measured side by side
 	$(BIN)/python -m benchmarks
+
+campaign: $(READY)  ## kills, damaged files, hostile archives and full disks at random; what the kit survives of them
+	$(BIN)/python -m scripts.campaign
 
 audit:  ## known vulnerabilities of the pinned packages; says so where the package index does not answer
 	$(PYTHON) scripts/audit.py

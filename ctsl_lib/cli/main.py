@@ -16,7 +16,7 @@ from ctsl_lib.cli import tables
 from ctsl_lib.cli.signals import STATUS, ending_signals
 from ctsl_lib.cli.tables import Parameter, Processes, Profile
 from ctsl_lib.data.specs import Digits
-from ctsl_lib.environment import cores, expanded, keep_memory, load_plugins, suggestion
+from ctsl_lib.environment import cores, expanded, keep_memory, load_plugins, suggestion, write_atomically
 from ctsl_lib.errors import GridError, NonFiniteLossError, NotebookError, WorkerDiedError, explained
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
@@ -151,7 +151,8 @@ def table(
     numbers = summary(frame, metric).reindex([name for name in names if name in set(frame["method"])])
     typer.echo(readable(numbers, metric=f"{metric} (%)").to_string())
     if csv is not None:
-        numbers.to_csv(expanded("--csv", csv), float_format="%.4f")
+        path = expanded("--csv", csv)
+        write_atomically(path, lambda temporary: numbers.to_csv(temporary, float_format="%.4f"))
 
 
 @app.command()
@@ -209,9 +210,6 @@ def _run_notebooks(
                 typer.echo(f"{running[future].name}: {future.result():.0f} s")
         except Exception:
             pool.shutdown(wait=True, cancel_futures=True)
-            raise
-        except BaseException:  # a signal
-            pool.end()
             raise
     return times
 

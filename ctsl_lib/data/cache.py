@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -44,12 +45,18 @@ def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[s
             the arrays (see `digest`) unless it has one.
 
     Returns: the entry, its arrays mapped into memory.
-    Raises: DataError where the cache cannot be written or read; and whatever `build` raises.
+    Raises: DataError where the cache cannot be written or read, or the memory is too small; and whatever else `build`
+        raises.
     """
     folder = cache_root() / name
     found = _load(folder)
     if found is None:
-        _write(folder, *build())
+        try:
+            _write(folder, *build())
+        except MemoryError as error:
+            raise DataError(
+                f"the images of {name} need more memory than there is ({error}); a smaller size needs less"
+            ) from error
         found = _load(folder)
     if found is None:
         raise DataError(f"{folder} cannot be read again after it was written; is the disk full or damaged?")
@@ -64,7 +71,9 @@ def _write(folder: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]
         remove_remains(folder.parent)
         temporary.mkdir()  # not by tempfile, which would lock others out whatever the umask says
         for part, values in arrays.items():
-            np.save(temporary / f"{part}.npy", values)
+            with (temporary / f"{part}.npy").open("wb") as file:
+                # Given a real file, numpy writes it by means that do not say why they fail.
+                np.save(cast(Any, SimpleNamespace(write=file.write)), values)
         (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
         temporary.rename(folder)
     except OSError as error:

@@ -13,6 +13,7 @@ from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 from ctsl_lib import ROOT
+from ctsl_lib.environment import write_atomically
 from ctsl_lib.evidence.labels import metric_label
 
 # Okabe and Ito's palette, https://jfly.uni-koeln.de/color/, without yellow; grey; two of Paul Tol's "muted".
@@ -78,10 +79,10 @@ def save(figure: Figure, name: str, folder: Path | str = ROOT / "figures" / "run
         folder: made if it is missing.
 
     Returns: the path of the file.
+    Raises: OSError that names the file if it cannot be written, and says why.
     """
     path = Path(folder) / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None}))
     return path
 
 
