@@ -149,7 +149,9 @@ def rule_never(differences: np.ndarray) -> np.ndarray:
 
 def rule_finds_a_true_gain(answer: Tried) -> None:
     gains = np.random.default_rng(1).normal(3, 1, size=(2_000, 10))
-    share = 100 * np.asarray(answer(gains)).mean()
+    found = np.asarray(answer(gains))
+    require(found.dtype == bool and found.shape == (2_000,), "return one boolean for each row of seeds")
+    share = 100 * found.mean()
     require(
         share > 99,
         f"a true gain of three standard deviations, ten seeds, is found in {share:.0f} % of studies only",

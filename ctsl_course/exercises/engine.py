@@ -203,7 +203,8 @@ def verdict(exercise: Exercise, answer: Any) -> tuple[bool, str]:
         words = told(error, answer)
     else:
         return True, f"passed. Checked: {', '.join(exercise.checks)}."
-    return False, f"{words}.{f' Hint: {_flat(exercise.hints[0])}' if untouched else ''}"
+    end = "" if words.endswith(("?", ".")) else "."
+    return False, f"{words}{end}{f' Hint: {_flat(exercise.hints[0])}' if untouched else ''}"
 
 
 def _is_untouched(exercise: Exercise, answer: Any) -> bool:
