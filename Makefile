@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
+BOOK   := .venv-book
 
-.PHONY: help reproduce test test-fast bench lint unit notebooks-test notebooks lab clean
+.PHONY: help reproduce test test-fast bench lint unit notebooks-test notebooks book lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -44,6 +45,15 @@ notebooks-test: $(READY)  ## run all notebooks from scratch; a cell that fails, 
 
 notebooks: $(READY)  ## execute the notebooks in place, as they are committed
 	$(BIN)/ctsl notebooks --out notebooks
+
+$(BOOK)/ready: book/requirements.txt
+	$(PYTHON) -m venv $(BOOK)
+	$(BOOK)/bin/python -m pip install --quiet --requirement book/requirements.txt
+	touch $@
+
+book: $(BOOK)/ready  ## build the course, the guides and the API reference as a static site, in book/_build/html
+	$(BOOK)/bin/python book/stage.py book/_build/source
+	$(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -c book -b html book/_build/source book/_build/html
 
 lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -199,7 +199,7 @@ def test_notebooks_agree_with_the_source(path: Path) -> None:
 def test_notebooks_show_the_stub_failing(path: Path) -> None:
     for cell in nbformat.read(path, as_version=4).cells:
         number, role = key_of(cell) or ("", "")
-        if role == "check":
+        if role == "check" and cell.execution_count:
             assert [output.text[:7] for output in cell.outputs] == [f"✗ {number}"[:7]]
 
 

@@ -23,11 +23,20 @@ from ctsl_lib.cli.notebooks import _transport
 from ctsl_lib.cli.tables import state_of, table_name
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.types import RetrievalSplit, Split
+from ctsl_lib.environment import alive
 from ctsl_lib.errors import DataError, GridError, PlanError, RunClaimedError, WorkerDiedError
 from ctsl_lib.experiments import run as runs
 from ctsl_lib.experiments.grid import run_grid
 from ctsl_lib.experiments.plan import plan_from
-from ctsl_lib.experiments.sharing import NOBODY, claimed, failure_path, is_claimed, write_failure
+from ctsl_lib.experiments.sharing import (
+    NOBODY,
+    claimed,
+    failure,
+    failure_path,
+    is_claimed,
+    progress,
+    write_failure,
+)
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.experiments.workers import Workers
@@ -98,7 +107,7 @@ def settings(*values: str) -> list[str]:
     return [part for value in small for part in ("-p", value)]
 
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGKILL") if hasattr(signal, name)]
 names = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 
 
@@ -374,15 +383,102 @@ def test_a_claim_is_exclusive_and_expires(tmp_path: Path) -> None:
         assert not is_claimed(checkpoint)
 
 
+def test_status_and_grid_give_one_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = store.checkpoint(TINY)
+    stopped, running = "stopped after epoch 3 of 12", "running: epoch 3 of 12"
+    note(checkpoint)  # of this process, which does not work on it
+    assert (is_claimed(checkpoint), state_of(TINY, store)) == (False, stopped)
+    note(checkpoint, host="elsewhere")
+    assert (is_claimed(checkpoint), state_of(TINY, store)) == (True, running)
+    os.utime(checkpoint.note_path, (time.time() - 600, time.time() - 600))
+    assert (is_claimed(checkpoint), state_of(TINY, store)) == (False, stopped)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        note(checkpoint, pid=process.pid)
+        assert (is_claimed(checkpoint), state_of(TINY, store)) == (True, running)
+        process.kill()
+        assert until(lambda: not is_claimed(checkpoint), 10)  # a zombie, as nobody asked for its exit status
+        assert state_of(TINY, store) == stopped
+    note(checkpoint, pid=NOBODY, host="elsewhere")
+    assert (is_claimed(checkpoint), state_of(TINY, store)) == (False, stopped)
+
+
+def test_where_processes_cannot_be_seen_a_claim_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> None:
+        raise AssertionError("os.kill presses Ctrl-C on Windows")
+
+    checkpoint = Checkpoint(tmp_path / "run.ckpt")
+    note(checkpoint, pid=os.getppid())
+    monkeypatch.setattr(os, "kill", pressed)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert is_claimed(checkpoint) and alive(os.getppid(), time.time())
+    os.utime(checkpoint.note_path, (time.time() - 600, time.time() - 600))
+    assert not is_claimed(checkpoint)
+
+
+SUFFIXES = [".json", ".pt", ".ckpt", ".running", ".failed"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore:.*(is not a record|is not used)")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("kind", ["pipe", "loop", "bytes", "unreadable"])
+def test_whatever_is_in_the_place_of_a_file_is_replaced(store: Store, suffix: str, kind: str) -> None:
+    place = store.path(TINY).with_suffix(suffix)
+    place.parent.mkdir(parents=True)
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "bytes":
+        place.write_bytes(b"\xff\xfe[")
+    else:
+        place.symlink_to({"loop": place.name, "unreadable": "/proc/self/mem"}[kind])
+    assert not is_claimed(store.checkpoint(TINY)) and failure(store, TINY) is None
+    assert state_of(TINY, store) == ("stopped" if suffix == ".ckpt" else "missing")
+    [record] = run_grid([TINY], store, keep_weights=True)
+    assert store.load(TINY, weights=True) == record and state_of(TINY, store) == "done"
+    assert sorted(path.suffix for path in place.parent.iterdir()) == [".json", ".pt"]
+
+
+@pytest.mark.filterwarnings("ignore:.*(is not a record|is not used)")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_folder_in_the_place_of_a_file_is_named_before_training(
+    store: Store, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = store.path(TINY).with_suffix(suffix)
+    (place / "mine").mkdir(parents=True)
+    other = TINY.model_copy(update={"seed": 1})
+    trained: list[int] = []
+    original = runs._train
+    monkeypatch.setattr(runs, "_train", lambda spec, *rest: (trained.append(spec.seed), original(spec, *rest))[1])
+    with pytest.raises(
+        GridError, match=f"1 runs failed.*\n.*{place} is a folder in the place of a file: move it"
+    ):
+        run_grid([TINY, other], store)
+    assert trained == [1] and (place / "mine").exists()
+    assert state_of(TINY, store) == ("stopped" if suffix == ".ckpt" else "missing")
+
+
+def test_leftovers_that_cannot_be_removed_do_no_harm(store: Store) -> None:
+    [record] = run_grid([TINY], store)
+    for suffix in (".ckpt", ".running", ".failed"):
+        store.path(TINY).with_suffix(suffix).mkdir()
+    assert run_grid([TINY], store) == [record] and state_of(TINY, store) == "done"
+
+
+def test_the_variable_for_checkpoints_is_checked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CTSL_CHECKPOINT", "often")
+    with pytest.raises(ValueError, match="CTSL_CHECKPOINT must be a number of seconds, got 'often'"):
+        run_grid([TINY], store)
+
+
 def test_a_run_that_is_given_up_is_free_and_keeps_its_epoch(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "run.ckpt")
     with pytest.raises(KeyboardInterrupt), claimed(checkpoint, 12):
         checkpoint.path.touch()
         checkpoint.note(5, 12)
         raise KeyboardInterrupt
-    assert not is_claimed(checkpoint) and checkpoint.state() == "stopped after epoch 5 of 12"
+    assert not is_claimed(checkpoint) and progress(checkpoint) == "stopped after epoch 5 of 12"
     with pytest.raises(ValueError), claimed(checkpoint, 12):
-        assert checkpoint.state() == "running: epoch 5 of 12"
+        assert progress(checkpoint) == "running: epoch 5 of 12"
         raise ValueError
     checkpoint.path.unlink()
     with pytest.raises(KeyboardInterrupt), claimed(checkpoint, 12):
@@ -505,7 +601,7 @@ def test_a_notebook_runs_where_the_temporary_folder_has_a_long_path(command: Com
     folder.mkdir()
     command.environment["TMPDIR"] = str(folder)
     process = command.start("notebooks", "10", "--out", str(command.folder / "out"))
-    assert process.wait(180) == 0 and (command.folder / "out" / "10_cifar10.ipynb").exists()
+    assert process.wait(180) == 0 and (command.folder / "out" / "10_tables.ipynb").exists()
 
 
 @pytest.mark.parametrize(

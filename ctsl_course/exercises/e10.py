@@ -57,7 +57,7 @@ code(
     text="""
         Write the mean of best minus last epoch. Then use it on the records: for each method of the first pair,
         `np.array([record.history.accuracy for record in plan.records()[plan.pairs[0], method]])`. Why is it never
-        negative, and why is it so small here?
+        negative, and when would it be large?
     """,
     hints=(
         "Take the maximum over the epochs of each single curve.",

@@ -33,7 +33,14 @@ LONGEST = 103
 
 
 def find_notebooks(numbers: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
-    """The notebooks with these numbers ("3" or "03"), or all, in order."""
+    """The notebooks with these numbers, or all, in order.
+
+    Args:
+        numbers: such as "3" or "03"; none of them for all.
+        folder: where the notebooks are.
+
+    Raises: ValueError that lists the numbers there are.
+    """
     available = {int(path.name[:2]): path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
     wanted = list(numbers)
     unknown = [number for number in wanted if not number.isdigit() or int(number) not in available]
@@ -45,26 +52,21 @@ def find_notebooks(numbers: Iterable[str] = (), folder: Path = NOTEBOOKS) -> lis
 
 
 def declared_parameters(path: Path) -> dict[str, tuple[Any, Any]]:
-    """Name -> (type, default) of the annotated assignments in the cell tagged `parameters`."""
+    """Name -> (type, default) of the annotated assignments in the cell tagged `parameters`.
+
+    Raises: NotebookError if there is no such cell, or something else in it.
+    """
     cells = [c for c in nbformat.read(path, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise NotebookError(f"{path.name} must have one cell tagged 'parameters', it has {len(cells)}")
+    declared = {}
     for statement in ast.parse(cells[0].source).body:
-        if not isinstance(statement, ast.AnnAssign):
+        if not isinstance(statement, ast.AnnAssign) or statement.value is None:
             text = ast.unparse(statement)
             raise NotebookError(f"{path.name}: each parameter must read `name: type = value`, got {text}")
-    declared = {
-        name: (_type(ast.parse(each["inferred_type_name"], mode="eval").body), ast.literal_eval(each["default"]))
-        for name, each in papermill.inspect_notebook(str(path)).items()
-    }
-    passed_over = [name for name in _assigned(cells[0].source) if name not in declared]
-    if passed_over:
-        raise NotebookError(f"{path.name}: papermill cannot read the type of {', '.join(passed_over)}")
+        kind = _type(statement.annotation)
+        declared[ast.unparse(statement.target)] = (kind, ast.literal_eval(statement.value))
     return declared
-
-
-def _assigned(source: str) -> list[str]:
-    return [ast.unparse(each.target) for each in ast.parse(source).body if isinstance(each, ast.AnnAssign)]
 
 
 def _type(node: ast.expr) -> Any:
@@ -87,9 +89,16 @@ def _type(node: ast.expr) -> Any:
 
 
 def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given parameters as the types that the notebook declares; ValueError on unknown or unfit ones.
+    """The given parameters as the types that the notebook declares.
 
     A parameter named like a field of a spec (epochs, label_noise, ...) must be in that field's range as well.
+
+    Args:
+        path: the notebook.
+        given: parameter -> value, as a person or a profile gives it.
+
+    Returns: parameter -> value of the declared type.
+    Raises: ValueError on a parameter that the notebook does not have, and on a value that does not fit.
     """
     declared = declared_parameters(path)
     checked = {}
@@ -113,7 +122,15 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def profile_for(path: Path, name: str, folder: Path = PROFILES) -> dict[str, Any]:
-    """The part of a profile that this notebook has parameters for; one profile serves several notebooks."""
+    """The part of a profile that a notebook has parameters for; one profile serves several notebooks.
+
+    Args:
+        path: the notebook.
+        name: of the profile.
+        folder: where the profiles are.
+
+    Returns: parameter -> value.
+    """
     declared = declared_parameters(path)
     _, dataset = declared.get("dataset", (str, ""))
     return {
@@ -124,11 +141,19 @@ def profile_for(path: Path, name: str, folder: Path = PROFILES) -> dict[str, Any
 def run_notebook(
     source: Path, target: Path, parameters: Mapping[str, Any], *, cell_timeout: int = 24 * 3600
 ) -> float:
-    """Execute `source` with parameters and write it, outputs and all, to `target`; returns seconds.
+    """Execute a notebook and write it with its outputs.
 
     It runs in the folder that the caller is in, so that records and figures are found from the kit's root.
-    Raises NotebookError with the failing cell; `target` is then as it was before, and the notebook as far as it
-    came stands beside it, in a hidden file: a half-run notebook must not pass for a finished one.
+
+    Args:
+        source: the notebook.
+        target: where to write it; its folder is created.
+        parameters: parameter -> value; see `check_parameters`.
+        cell_timeout: seconds that one cell may take.
+
+    Returns: seconds.
+    Raises: NotebookError with the failing cell; `target` is then as it was before, and the notebook as far as it
+        came stands beside it, in a hidden file: a half-run notebook must not pass for a finished one.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}.part.ipynb")

@@ -15,12 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ctsl_lib.data.files import walk
-from ctsl_lib.environment import alive, cache_root
+from ctsl_lib.environment import alive, cache_root, open_file, read_whole
 from ctsl_lib.errors import DataError
 
 FORMAT = 3
 """Incremented when an entry of the same source would hold something else. 2: every entry has a digest. 3: pictures
 are turned as their note says, grey of 16 bits is scaled, what is transparent shows white, links are followed."""
+
+LARGEST = 64 * 2**20
+"""Bytes that the facts of an entry may have."""
 
 
 class Entry(NamedTuple):
@@ -81,9 +84,12 @@ def _load(folder: Path) -> Entry | None:
     if not folder.exists():
         return None
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        about = json.loads(read_whole(folder / "about.json", LARGEST))
+        files = {part: folder / f"{part}.npy" for part in about["arrays"]}
+        for file in files.values():
+            open_file(file).close()  # NumPy would wait for a pipe
         # Copy-on-write: nobody writes, and PyTorch warns of arrays that cannot be written.
-        arrays = {part: np.load(folder / f"{part}.npy", mmap_mode="c") for part in about["arrays"]}
+        arrays = {part: np.load(file, mmap_mode="c") for part, file in files.items()}
     except (FileNotFoundError, EOFError, ValueError, KeyError, TypeError) as error:
         warnings.warn(f"{folder} in the cache is damaged and is made anew ({error})", stacklevel=3)
         aside = _temporary(folder)
@@ -105,8 +111,9 @@ def _remove_remains(root: Path) -> None:
     """Remove what processes of this machine that are no more left half built."""
     for place in root.glob(f".*~{socket.gethostname()}~*~*"):
         pid = place.name.split("~")[-2]
-        if pid.isdecimal() and not alive(int(pid)):
-            shutil.rmtree(place, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process has removed it
+            if pid.isdecimal() and not alive(int(pid), place.lstat().st_mtime):
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def digest(arrays: Iterable[np.ndarray]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from ctsl_lib.data.decoding import SUFFIXES, read_images, suffix
 from ctsl_lib.data.files import Files, left_out, list_files
@@ -124,14 +125,12 @@ def deviations(market: Market) -> list[str]:
         for name, count in found.items()
         if count != PUBLISHED[name]
     ]
-    cameras: dict[int, set[int]] = {}
-    for part in (market.query, market.gallery):
-        for identity, camera in zip(part.identities.tolist(), part.cameras.tolist(), strict=True):
-            cameras.setdefault(identity, set()).add(camera)
-    queries = Counter(market.query.identities.tolist())
-    for identity in sorted(queries):
-        if len(cameras[identity]) == 1:
-            said.append(
-                f"identity {identity} was seen by one camera only: its {queries[identity]} queries cannot count"
-            )
+    query, gallery = (
+        pd.DataFrame({"identity": side.identities, "camera": side.cameras})
+        for side in (market.query, market.gallery)
+    )
+    cameras = pd.concat([query, gallery]).groupby("identity")["camera"].nunique()
+    queries = query.groupby("identity").size()
+    for identity, count in queries[cameras[queries.index] == 1].items():
+        said.append(f"identity {identity} was seen by one camera only: its {count} queries cannot count")
     return said

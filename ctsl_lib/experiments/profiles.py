@@ -8,6 +8,7 @@ import yaml
 
 from ctsl_lib import ROOT
 from ctsl_lib.data.catalogue import retrieval_sets
+from ctsl_lib.errors import shown
 
 PROFILES = ROOT / "notebooks" / "profiles"
 
@@ -20,11 +21,22 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.isidentifier():
             raise ValueError(f"a parameter must read NAME=VALUE, got {assignment!r}")
         try:
-            values[name] = _number_or(yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            reason = getattr(error, "problem", None) or "it cannot be read"
-            raise ValueError(f"the value of a parameter must be YAML, got {assignment!r}: {reason}") from None
+            values[name] = _number_or(_read_yaml(text))
+        except ValueError as error:
+            raise ValueError(f"the value of a parameter must be YAML, got {shown(assignment)}: {error}") from None
     return values
+
+
+def _read_yaml(content: str | bytes) -> Any:
+    """What YAML says; raises a ValueError with the reason in one line if it says nothing."""
+    try:
+        return yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise ValueError(getattr(error, "problem", None) or "it cannot be read") from None
+    except (
+        Exception
+    ) as error:  # a date or number that is none, lists within lists: what may come is written nowhere
+        raise ValueError(f"it cannot be read ({type(error).__name__})") from None
 
 
 def _number_or(value: Any) -> Any:
@@ -47,12 +59,17 @@ def load_profile(name: str, folder: Path = PROFILES, *, dataset: str = "") -> di
         folder: where the profiles are.
         dataset: for a data set of person re-identification NAME_reid.yaml is read instead, if it exists.
 
-    Returns: setting -> value. Raises: ValueError if there is no such profile.
+    Returns: setting -> value. Raises: ValueError if there is no such profile, or if it cannot be read.
     """
     paths = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
     names = [stem for stem in paths if not stem.endswith("_reid")]
     if name not in names:
         raise ValueError(f"profile must be one of {', '.join(names)}; got {name!r}")
     path = paths.get(f"{name}_reid", paths[name]) if dataset in retrieval_sets() else paths[name]
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        values = _read_yaml(path.read_bytes()) or {}
+    except ValueError as error:
+        raise ValueError(f"{path} must be YAML: {error}") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ValueError(f"{path} must give names values, such as `epochs: 3`; got {shown(values)}")
     return {key: _number_or(value) for key, value in values.items()}

@@ -1,11 +1,14 @@
 """One look for all plots: colours safe for colour-blind readers, never colour alone."""
 
 import io
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import PIL.Image
+import seaborn as sns
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
@@ -52,6 +55,18 @@ def look(position: int) -> dict[str, object]:
     """Colour, marker and line style of the thing at this position of a plot."""
     i = position % len(COLOURS)
     return {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": LINES[i]}
+
+
+def looks(column: str, values: Sequence[str]) -> dict[str, Any]:
+    """Arguments for seaborn that give each value of a column the colour and the marker of its position.
+
+    Args:
+        column: of the frame that is drawn.
+        values: of this column, in the order of their positions.
+    """
+    markers = [MARKERS[i % len(MARKERS)] for i in range(len(values))]
+    palette = sns.color_palette(COLOURS, len(values))
+    return {"hue": column, "hue_order": values, "palette": palette, "markers": markers}
 
 
 def save(figure: Figure, name: str, folder: Path | str = ROOT / "figures" / "runs") -> Path:

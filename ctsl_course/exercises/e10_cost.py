@@ -1,4 +1,4 @@
-"""Exercises of notebook 11: a hundred classes, the price of two stages, a rival of equal cost."""
+"""Exercises of notebook 10 on cost: a hundred classes, the price of two stages, a rival of equal cost."""
 
 import math
 
@@ -10,7 +10,7 @@ from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.losses.objective import Objective
 
 pencil(
-    "11.1",
+    "10.4",
     "A network that knows nothing",
     minutes=4,
     difficulty="*",
@@ -76,7 +76,7 @@ def costs_agree(answer: Tried) -> None:
 
 
 code(
-    "11.2",
+    "10.5",
     "What a row of weights costs",
     minutes=6,
     difficulty="*",
@@ -143,7 +143,7 @@ def gain_agrees(answer: Tried) -> None:
 
 
 code(
-    "11.3",
+    "10.6",
     "At the same cost",
     minutes=12,
     difficulty="**",

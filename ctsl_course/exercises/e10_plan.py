@@ -1,12 +1,10 @@
-"""Exercises of notebook 12: what a larger data set and a plan of runs cost."""
-
-import math
+"""Exercises of notebook 10 on plans: what a larger data set and a plan of runs cost."""
 
 from ctsl_course.exercises.diagnose import Tried, require
 from ctsl_course.exercises.engine import code, pencil
 
 pencil(
-    "12.1",
+    "10.7",
     "How large are the images?",
     minutes=4,
     difficulty="*",
@@ -27,7 +25,7 @@ pencil(
 )
 
 pencil(
-    "12.2",
+    "10.8",
     "Count the runs of a plan",
     minutes=6,
     difficulty="**",
@@ -98,7 +96,7 @@ def missing_counts_seeds_not_records(answer: Tried) -> None:
 
 
 code(
-    "12.3",
+    "10.9",
     "What a table lacks",
     minutes=8,
     difficulty="*",
@@ -116,29 +114,4 @@ code(
     },
     checks={"three methods": missing_agrees, "records of other seeds": missing_counts_seeds_not_records},
     why="A paired difference needs the same seeds on both sides, so it matters *which* seeds are there.",
-)
-
-pencil(
-    "12.4",
-    "Two hundred classes",
-    minutes=4,
-    difficulty="*",
-    text="""
-        Somebody's response loss is a mean over the classes as well, and the weight 4 was chosen with 10 classes,
-        where it worked. Which weight would do the same with the 200 classes of Tiny-ImageNet? And which cross
-        entropy does a network begin with that knows nothing, in nats?
-    """,
-    hints=("The wrong loss is C times too small.", "200 / 10 = 20; and ln 200."),
-    name="my_numbers",
-    answer={"weight": 80, "loss": math.log(200)},
-    wrong=[
-        (
-            {"weight": 4},
-            "weight: with the mean over classes the term is now 20 times smaller than with 10 classes",
-        ),
-        ({"weight": 800}, "weight: compare with 10 classes, not with one"),
-        ({"weight": 0.2}, "weight: the term became smaller, so the weight must become larger"),
-        ({"loss": 2.301}, "loss: this is log10, nats come from the natural logarithm"),
-    ],
-    why="A weight that must change with the number of classes is a sign of a wrong reduction (notebook 07, section 1).",
 )
