@@ -38,16 +38,26 @@ def cells(notebook: NotebookNode, number: str) -> dict[Key, NotebookNode]:
         number: of the notebook.
     """
     exercises = exercises_of(number)
-    sources: dict[Key, tuple[str, str]] = {(number, "imports"): ("code", imports(notebook, exercises))}
+    beside = [exercise for exercise in exercises if exercise.shown]  # they stand beside what they are about
+    section = [exercise for exercise in exercises if not exercise.shown]
+    intro, first = (number, "intro"), (number, "imports")
+    sources = {intro: ("markdown", _intro(section[0])), first: ("code", imports(notebook, exercises))}
+    if beside:
+        sources = {first: sources[first]} | _cells_of(beside) | {intro: sources[intro]}
+    sources |= _cells_of(section)
+    return {key: _cell(key, *source) for key, source in sources.items()}
+
+
+def _cells_of(exercises: Iterable[Exercise]) -> dict[Key, tuple[str, str]]:
+    """Key -> type and source of each cell."""
+    sources: dict[Key, tuple[str, str]] = {}
     for exercise in exercises:
         if exercise.shown:
             sources[exercise.number, "shown"] = ("code", "\n\n\n".join(map(_source, exercise.shown)))
-        elif (number, "intro") not in sources:
-            sources[number, "intro"] = ("markdown", _intro(exercise))
         sources[exercise.number, "text"] = ("markdown", _text(exercise))
         sources[exercise.number, "stub"] = ("code", exercise.stub)
         sources[exercise.number, "check"] = ("code", f'check("{exercise.number}", {exercise.name})')
-    return {key: _cell(key, *source) for key, source in sources.items()}
+    return sources
 
 
 def _cell(key: Key, kind: str, source: str) -> NotebookNode:

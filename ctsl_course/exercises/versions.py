@@ -24,7 +24,7 @@ def up_to_date(notebook: NotebookNode, number: str) -> None:
 
 
 def student(notebook: NotebookNode, number: str) -> None:
-    """Take out all outputs; the cells for answers are empty already.
+    """Take out all outputs and import what answers may need; the cells for answers are empty already.
 
     Args:
         notebook: is changed in place.
@@ -34,6 +34,8 @@ def student(notebook: NotebookNode, number: str) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+        if (key_of(cell) or ("", ""))[1] == "imports":
+            cell.source = imports(notebook, exercises_of(number), solved=True)
 
 
 def solved(notebook: NotebookNode, number: str) -> None:
@@ -49,9 +51,7 @@ def solved(notebook: NotebookNode, number: str) -> None:
     for cell in notebook.cells:
         found.append(cell)
         name, role = key_of(cell) or ("", "")
-        if role == "imports":
-            cell.source = imports(notebook, exercises.values(), solved=True)
-        elif role == "stub":
+        if role == "stub":
             cell.source = exercises[name].solution
         elif role == "check" and exercises[name].why:
             found.append(nbformat.v4.new_markdown_cell(f"**Why.** {exercises[name].why}"))
