@@ -53,6 +53,7 @@ def test_numbers_have_no_gaps() -> None:
 def test_the_source_is_whole(exercise: Exercise) -> None:
     assert exercise.difficulty in ("*", "**", "***") and 1 <= exercise.minutes <= 60
     assert all(exercise.hints) and exercise.title and exercise.text and exercise.why
+    assert not set("$\\") & set(exercise.hints[0])  # `check` prints it as plain text
     assert exercise.name.startswith("my_") and exercise.name in exercise.stub
 
 

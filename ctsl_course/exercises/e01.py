@@ -18,7 +18,7 @@ pencil(
         Let $e^z = (81, 9, 1)$. What is $p^t$ at $t = 2$? Give the three probabilities.
     """,
     hints=(
-        "Dividing the logits by 2 does something simple to $e^z$.",
+        "Dividing the logits by 2 does something simple to their exponentials.",
         "Square roots: $e^{z/2} = (9, 3, 1)$. Then divide by the sum.",
     ),
     name="my_answer",
@@ -246,7 +246,7 @@ pencil(
     answer=18,
     wrong=[
         (16, "this is for 1.96, the value of very many seeds; Student's value is larger"),
-        (17, "one too few: there are n - 1 degrees of freedom, and the half width at 17 is still above s/2"),
+        (17, "with 17 seeds the half width is 0.514 s, still too much"),
         (13, "this is for a 90 % interval: 95 % leave 2.5 % on each side, so the quantile is 0.975"),
     ],
     tolerance=0.001,

@@ -20,7 +20,7 @@ pencil(
         $L_{KL}$, in nats?
     """,
     hints=(
-        r"KL to a uniform answer is $\ln C$ minus the entropy of the target.",
+        "KL to a uniform answer is ln C minus the entropy of the target.",
         r"The entropy of the target is $\frac12 \ln 2 + 2 \cdot \frac14 \ln 4$.",
     ),
     name="my_loss",
@@ -185,7 +185,7 @@ code(
         and write it down. Where does it push the teacher?
     """,
     hints=(
-        r"Differentiate $\sum_c p_{j,c} \ln (p_{j,c} / p_{k,c})$ through the softmax of $z_j$.",
+        "Differentiate the sum of q ln(q / p) through the softmax that makes q, the target's answer.",
         r"$\frac1B\, p_j \odot \big(\ln\frac{p_j}{p_k} - \mathrm{KL}_b\big)$, with $\mathrm{KL}_b$ of image $b$.",
     ),
     stub=my_leak,
@@ -234,7 +234,9 @@ def mean_teacher_agrees(answer: Tried) -> None:
         "you average the logits: average the answers, that is the probabilities": mean_teacher_of_logits(
             own, others
         ),
-        "this is the mean of the losses (02.4): make one target first": mean_teacher_of_losses(own, others),
+        "this is the mean of the losses, formula (02.4): make one target first": mean_teacher_of_losses(
+            own, others
+        ),
         "softmax is applied to probabilities: give the library their logarithm as logits": response_loss(
             own, torch.stack([z.softmax(1) for z in others]).mean(0)
         ),
@@ -256,8 +258,8 @@ code(
     difficulty="**",
     text=r"""
         With $K > 2$ peers one can also average the others' *answers* first: $\mathrm{KL}(\bar p \,\|\, p_k)$ with
-        $\bar p = \frac{1}{K-1} \sum_{j \ne k} p_j$. Write that loss. Is it the same loss as (02.4)? The same gradient?
-        Think with (02.2), then try three random answers.
+        $\bar p = \frac{1}{K-1} \sum_{j \ne k} p_j$. Write that loss. Is it the same loss as formula (02.4)? The
+        same gradient? Think with (02.2), then try three random answers.
     """,
     hints=(
         "The mean of probabilities is no softmax of the mean of the logits.",
@@ -286,7 +288,7 @@ pencil(
         $\alpha = 1$ and $w = 3$, what is the effective label $s$ of (02.3)?
     """,
     hints=(
-        "Classes are counted from 0, so the label is the vector $(0, 0, 1)$.",
+        "Classes are counted from 0, so the label is the vector (0, 0, 1).",
         r"$s = \big(1 \cdot (0, 0, 1) + 3 \cdot (0.6, 0.3, 0.1)\big) / 4$.",
     ),
     name="my_effective_label",

@@ -21,7 +21,7 @@ pencil(
         Work out $L_{DD}$ and $L_{AD}$. Where does the straight part of the Huber function come in?
     """,
     hints=(
-        r"The distances are 1, 3 and 2, so $\mu = 2$. On a line a cosine is 1 or −1.",
+        "The distances are 1, 3 and 2, and their mean is 2. On a line a cosine is 1 or −1.",
         "Differences of $\\psi_D$: −½, ½, 0. Of the cosines: ½, ½ and −3/2; the last one is beyond 1.",
     ),
     name="my_losses",

@@ -23,8 +23,9 @@ pencil(
         $L_{SD}$?
     """,
     hints=(
-        r"Divide by $t$ first: then $e^{\bar z/t} = (3, 1, 1)$.",
-        r"$\bar p^t = (\frac35, \frac15, \frac15)$ against $(\frac13, \frac13, \frac13)$.",
+        "Divide the logits by t first: then their exponentials are whole numbers.",
+        r"$e^{\bar z/t} = (3, 1, 1)$, so $\bar p^t = (\frac35, \frac15, \frac15)$ against $(\frac13, "
+        r"\frac13, \frac13)$.",
     ),
     name="my_loss",
     answer=0.6 * math.log(9 / 5) + 0.4 * math.log(3 / 5),
@@ -279,7 +280,7 @@ pencil(
         The loss is used as (04.1) is written, without $t^2$. At $t = 2$ you had found a good weight: $\gamma =
         3$. Which $\gamma$ pulls about as hard at $t = 8$?
     """,
-    hints=(r"What has to stay the same is $\gamma / t^2$.", "The temperature is 4 times as high."),
+    hints=("What has to stay the same is γ / t².", "The temperature is 4 times as high."),
     name="my_gamma",
     answer=48,
     wrong=[

@@ -56,7 +56,7 @@ code(
         Mend the choice of the weight: from the gradients of cross entropy and of the unweighted term, as vectors,
         choose it so that $r = 0.3$ in (07.7).
     """,
-    hints=("Solve (07.7) for $w$.", "The length of a vector is `.norm()`."),
+    hints=("Solve (07.7) for the weight.", "The length of a vector is `.norm()`."),
     stub=my_weight,
     solution=weight_right,
     wrong={

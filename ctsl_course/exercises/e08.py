@@ -163,9 +163,9 @@ code(
         way through mu, the way through each distance. The check compares with autograd in float64.
     """,
     hints=(
-        r"With $\psi = d/\mu$ and slopes $s$: $\partial d_{uv} = (s_{uv} - \overline{s\psi})/\mu$, "
-        r"the bar a mean over pairs.",
-        "The distance of u and v pulls at u in the direction (f_u − f_v)/d_uv, and each pair stands twice in the sum.",
+        "Three steps: Huber's slope; mu, to which every distance belongs; and the direction of each difference.",
+        r"With $\psi = d/\mu$ and slopes $s$: $\partial d_{uv} = (s_{uv} - \overline{s\psi})/\mu$, the bar a mean over "
+        r"pairs. It pulls at $u$ in the direction $(f_u - f_v)/d_{uv}$, and each pair stands twice in the sum.",
     ),
     stub=my_distance_gradient,
     solution=distance_gradient_right,

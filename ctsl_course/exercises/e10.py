@@ -164,7 +164,7 @@ pencil(
     answer=9,
     wrong=[
         (6, "this is for 1.96, the value of very many seeds"),
-        (8, "one too few: at 8 the half width is 0.502"),
+        (8, "with 8 seeds the half width is 0.502, still too much"),
         (4, "half a point is the half width, not the whole width of the interval"),
     ],
     tolerance=0.001,

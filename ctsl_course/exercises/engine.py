@@ -220,9 +220,9 @@ def _is_untouched(exercise: Exercise, answer: Any) -> bool:
         return False
 
 
-def _flat(markdown: str) -> str:
-    """Markdown in one line, as a terminal shows it."""
-    return " ".join(markdown.replace("$", "").split())
+def _flat(text: str) -> str:
+    """The text in one line."""
+    return " ".join(text.split())
 
 
 def check(number: str, answer: Any) -> None:

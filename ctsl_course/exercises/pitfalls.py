@@ -82,7 +82,7 @@ def gradient_at(loss: Callable[[Tensor, Tensor], Tensor], gap: float) -> float:
 def gradient_is_bounded(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Two images that come ever closer do not make the gradient grow without end."""
     worst = max(gradient_at(loss, gap=10.0**-k) for k in range(1, 10))
-    assert worst < 1 / COINCIDENT, f"a gradient above 1e{int(math.log10(worst))}"
+    assert worst < 1 / COINCIDENT, f"two images that come close make a gradient above 1e{int(math.log10(worst))}"
 
 
 def worst_error(psi: Callable[[Tensor], Tensor], kind: torch.dtype) -> float:
@@ -96,7 +96,7 @@ def worst_error(psi: Callable[[Tensor], Tensor], kind: torch.dtype) -> float:
 def within_a_percent(psi: Callable[[Tensor], Tensor], kind: torch.dtype) -> None:
     """Relative distances do not depend on the scale of the embedding."""
     error = worst_error(psi, kind)
-    assert error < 0.01, "off by more than 1 %" if error < 1 else "NaN or off the scale"
+    assert error < 0.01, "psi_D is off by more than 1 %" if error < 1 else "psi_D is NaN or off the scale"
 
 
 def is_heard(weight: float, ratio: float) -> None:
