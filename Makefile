@@ -39,8 +39,9 @@ lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 unit: $(READY)  ## unit and property tests and the examples in docstrings, one process a core
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-notebooks-test: $(READY)  ## run all notebooks from scratch; a cell that fails, or prints other than marked, fails
-	records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && CTSL_PROGRESS=0 CTSL_RECORDS="$$records" \
+notebooks-test: $(READY)  ## run all notebooks; a cell that fails, or prints other than marked, fails
+	records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && cp -r data/records "$$records" && \
+	CTSL_PROGRESS=0 CTSL_RECORDS="$$records/records" \
 	$(BIN)/python -m pytest -n auto --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
 notebooks: $(READY)  ## execute the notebooks in place, as they are committed
