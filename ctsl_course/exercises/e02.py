@@ -220,7 +220,7 @@ def mean_teacher_of_logits(logits: Tensor, others: list[Tensor]) -> Tensor:
 
 
 def mean_teacher_of_losses(logits: Tensor, others: list[Tensor]) -> Tensor:
-    return torch.stack([response_loss(logits, other.detach()) for other in others]).mean()
+    return torch.stack([response_loss(logits, other) for other in others]).mean()
 
 
 def mean_teacher_taught_back(logits: Tensor, others: list[Tensor]) -> Tensor:

@@ -75,6 +75,8 @@ def _type(node: ast.expr) -> Any:
     match node:
         case ast.Constant(value=None):
             return None
+        case ast.Constant(value=str(quoted)):
+            return _type(ast.parse(quoted, mode="eval").body)
         case ast.Name(id=name) if name in plain:
             return plain[name]
         case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):  # papermill cannot read `int | None`
