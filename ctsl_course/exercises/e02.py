@@ -81,7 +81,6 @@ def response_agrees(answer: Tried) -> None:
         "this is the cross entropy with the target: its own entropy is not subtracted": F.cross_entropy(
             own / t, q
         ),
-        "there is a factor t^2 in it; the formula has none": t**2 * right,
     }
     equals(answer(own, target, t), right, mistakes, what="the loss of 4 images and 10 classes at t = 3")
 
@@ -128,8 +127,7 @@ code(
         "two equal answers": response_vanishes,
     },
     why="""
-        `reduction="mean"` divides by the number of classes as well: 10 or 100 times too small, and the term all but
-        disappears. PyTorch warns of it.
+        `reduction="mean"` divides by the classes as well: 10 or 100 times too small, and the term all but disappears.
     """,
 )
 
