@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ctsl_course.exercises import check, hint, solution
 from ctsl_course.exercises.cells import NOTEBOOKS, exercises_of, key_of, number_of
-from ctsl_course.exercises.diagnose import Tried, WrongAnswer, equals, pencil_equals
+from ctsl_course.exercises.diagnose import Tried, WrongAnswer, equals, gradient, pencil_equals
 from ctsl_course.exercises.engine import Exercise, find, load, verdict
 from ctsl_course.exercises.versions import solved, student, up_to_date, version, write_versions
 
@@ -182,6 +182,19 @@ def test_what_is_said_of_a_wrong_result(found: Any, words: str) -> None:
 def test_what_is_said_of_a_wrong_number(found: Any, words: str) -> None:
     with pytest.raises(WrongAnswer, match=words):
         pencil_equals(found, 0.25, [], tolerance=0.01)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (torch.tensor(1.0), "passes no gradient to what should learn: it is detached"),
+        (1.0, "must be a tensor, so that it has a gradient"),
+        (torch.ones(2, requires_grad=True), r"must be one number, yours has the shape \(2,\)"),
+    ],
+)
+def test_what_is_said_of_a_loss_without_a_gradient(loss: Any, words: str) -> None:
+    with pytest.raises(WrongAnswer, match=words):
+        gradient(loss, torch.ones(2, requires_grad=True))
 
 
 def test_numbers_may_come_as_tensors_and_arrays() -> None:
