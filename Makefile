@@ -6,7 +6,7 @@ READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
 BOOK   := .venv-book
 
-.PHONY: help reproduce test test-fast bench audit lint unit notebooks-test notebooks book lab clean
+.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -30,6 +30,9 @@ test-fast: lint  ## for daily work: ruff, mypy, and the unit tests that take les
 bench: $(READY)  ## speed and memory against a plain loop and public code, as ratios measured side by side
 	$(BIN)/python -m benchmarks
 
+campaign: $(READY)  ## kills, damaged files, hostile archives and full disks at random; what the kit survives of them
+	$(BIN)/python -m scripts.campaign
+
 audit:  ## known vulnerabilities of the pinned packages; says so where the package index does not answer
 	$(PYTHON) scripts/audit.py
 
@@ -42,12 +45,19 @@ lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 unit: $(READY)  ## unit and property tests and the examples in docstrings, one process a core
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-notebooks-test: $(READY)  ## run all notebooks from scratch; a cell that fails, or prints other than marked, fails
-	records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && CTSL_PROGRESS=0 CTSL_RECORDS="$$records" \
+notebooks-test: $(READY)  ## run all notebooks; a cell that fails, or prints other than marked, fails
+	records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && cp -r data/records "$$records" && \
+	CTSL_PROGRESS=0 CTSL_RECORDS="$$records/records" \
 	$(BIN)/python -m pytest -n auto --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
 notebooks: $(READY)  ## execute the notebooks in place, as they are committed
 	$(BIN)/ctsl notebooks --out notebooks
+
+student: $(READY)  ## notebooks to work in, without outputs, in results/student
+	$(BIN)/python -m ctsl_course.exercises student --out results/student
+
+solutions: $(READY)  ## notebooks in which every exercise is solved and explained, in results/solutions
+	$(BIN)/python -m ctsl_course.exercises solutions --out results/solutions
 
 $(BOOK)/ready: book/requirements.txt
 	$(PYTHON) -m venv $(BOOK)

@@ -95,11 +95,12 @@ def plain_sections(app, what, name, obj, options, lines) -> None:
 def render_image(renderer: NbElementRenderer, data) -> list[nodes.Element]:
     """An output's picture with the text that the notebook gives for those who cannot see it."""
     rendered = original_render_image(renderer, data)
-    alt = (data.output_metadata.get(data.mime_type) or {}).get("alt")
+    about = data.output_metadata.get(data.mime_type) or {}
     for node in rendered:
         for image in node.findall(nodes.image):
-            if alt:
-                image["alt"] = alt
+            image["alt"] = about.get("alt", "")
+            if "width" in about:
+                image["width"] = f"{about['width']}px"
     return rendered
 
 

@@ -4,6 +4,7 @@ import ctypes
 import os
 import re
 import secrets
+import shutil
 import socket
 import stat
 import sys
@@ -120,6 +121,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def temporary_beside(path: Path) -> Path:
+    """A hidden name beside `path` that nobody else has, by which `remove_remains` can tell whose it is."""
+    token = f"{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}~{token}.tmp")
+
+
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file so that `path` never holds half of it: first a temporary file beside it, then one rename.
 
@@ -133,11 +140,10 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     Raises: OSError that names the file and says why it cannot be written, such as a full disk; what was there before
         is still there.
     """
-    token = f"{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{path.name}~{token}.tmp")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_remains(path.parent)
+        remove_remains(path.parent)
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             try:
@@ -210,8 +216,8 @@ def alive(pid: int, moment: float) -> bool:
         return True
 
 
-def _remove_remains(folder: Path) -> None:
-    """Remove temporary files of `write_atomically` whose process is no more; of other machines, those of a day ago."""
+def remove_remains(folder: Path) -> None:
+    """Remove what `temporary_beside` named and whose process is no more; of other machines, what is a day old."""
     remains = []
     with suppress(OSError), os.scandir(folder) as entries:  # in a folder that may not be listed they stay
         remains = [(entry, found) for entry in entries if (found := _TEMPORARY.fullmatch(entry.name))]
@@ -220,7 +226,7 @@ def _remove_remains(folder: Path) -> None:
             written = entry.stat(follow_symlinks=False).st_mtime
             ended = found["host"] == socket.gethostname() and not alive(int(found["pid"]), written)
             if ended or time.time() - written > ABANDONED:
-                Path(entry.path).unlink()
+                shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else Path(entry).unlink()
 
 
 KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}

@@ -430,9 +430,9 @@ def test_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
     left, live, elsewhere, foreign = (
         cache / name
         for name in (
-            f".a~{here}~{dead.pid}~00",
-            f".a~{here}~{os.getpid()}~00",
-            f".a~not-{here}~{dead.pid}~00",
+            f".a~{here}~{dead.pid}~0123abcd.tmp",
+            f".a~{here}~{os.getpid()}~0123abcd.tmp",
+            f".a~not-{here}~{dead.pid}~0123abcd.tmp",
             ".b",
         )
     )

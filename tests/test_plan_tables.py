@@ -15,6 +15,7 @@ from ctsl_lib.evidence.tables import COLUMNS, EACH_PEER, export, frame_of, measu
 from ctsl_lib.experiments.plan import LONGER, WARM, Plan, plan_from
 from ctsl_lib.experiments.profiles import load_profile
 from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.sharing import claimed
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
@@ -161,8 +162,9 @@ def test_states(store: Store) -> None:
     spec = plan_from(VALUES, "digits").specs()[("tiny_cnn", "tiny_resnet"), "dml"][0]
     assert state_of(spec, store) == "missing"
     checkpoint = store.checkpoint(spec)
-    checkpoint.note(1, 2)
-    assert state_of(spec, store) == "running: epoch 1 of 2"
+    with claimed(checkpoint, 2):
+        checkpoint.note(1, 2)
+        assert state_of(spec, store) == "running: epoch 1 of 2"
     note = json.loads(checkpoint.note_path.read_text())
     checkpoint.note_path.write_text(json.dumps(note | {"pid": 2**22 + 1}))
     assert state_of(spec, store) == "stopped after epoch 1 of 2"

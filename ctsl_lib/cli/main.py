@@ -16,7 +16,7 @@ from ctsl_lib.cli import tables
 from ctsl_lib.cli.signals import STATUS, ending_signals
 from ctsl_lib.cli.tables import Parameter, Processes, Profile
 from ctsl_lib.data.specs import Digits
-from ctsl_lib.environment import cores, expanded, keep_memory, load_plugins, suggestion
+from ctsl_lib.environment import cores, expanded, keep_memory, load_plugins, suggestion, write_atomically
 from ctsl_lib.errors import GridError, NonFiniteLossError, NotebookError, WorkerDiedError, explained
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
@@ -109,15 +109,9 @@ def run_command(
     if method not in rows:
         raise ValueError(f"method must be one of {', '.join(rows)}; got {method!r}{suggestion(method, rows)}")
     recipe, objective = _with_fields(parse_assignments(set_ or []), Spec().recipe, rows[method])
-    spec = Spec.model_validate(
-        {
-            "data": {"name": "digits", "n_train": n_train, "label_noise": label_noise},
-            "peers": tuple(peer or Spec().peers),
-            "objective": objective.model_dump(),
-            "recipe": recipe.model_dump(),
-            "seed": seed,
-        }
-    )
+    data = Digits(n_train=n_train, label_noise=label_noise)
+    peers = tuple(peer or Spec().peers)
+    spec = Spec(data=data, peers=peers, objective=objective, recipe=recipe, seed=seed)
 
     from ctsl_lib.experiments.run import run
     from ctsl_lib.experiments.store import Store
@@ -157,7 +151,8 @@ def table(
     numbers = summary(frame, metric).reindex([name for name in names if name in set(frame["method"])])
     typer.echo(readable(numbers, metric=f"{metric} (%)").to_string())
     if csv is not None:
-        numbers.to_csv(expanded("--csv", csv), float_format="%.4f")
+        path = expanded("--csv", csv)
+        write_atomically(path, lambda temporary: numbers.to_csv(temporary, float_format="%.4f"))
 
 
 @app.command()
@@ -215,9 +210,6 @@ def _run_notebooks(
                 typer.echo(f"{running[future].name}: {future.result():.0f} s")
         except Exception:
             pool.shutdown(wait=True, cancel_futures=True)
-            raise
-        except BaseException:  # a signal
-            pool.end()
             raise
     return times
 

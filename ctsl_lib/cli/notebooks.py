@@ -75,6 +75,8 @@ def _type(node: ast.expr) -> Any:
     match node:
         case ast.Constant(value=None):
             return None
+        case ast.Constant(value=str(quoted)):
+            return _type(ast.parse(quoted, mode="eval").body)
         case ast.Name(id=name) if name in plain:
             return plain[name]
         case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):  # papermill cannot read `int | None`
@@ -153,12 +155,21 @@ def run_notebook(
 
     Returns: seconds.
     Raises: NotebookError with the failing cell; `target` is then as it was before, and the notebook as far as it
-        came stands beside it, in a hidden file: a half-run notebook must not pass for a finished one.
+        came stands beside it, in a hidden file: a half-run notebook must not pass for a finished one. OSError that
+        names `target` and the reason if something cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.stem}.part.ipynb")
     started = time.perf_counter()
     checked = check_parameters(source, parameters)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _execute(source, target, checked, cell_timeout)
+    except OSError as error:
+        raise OSError(f"{target} cannot be made: {error.strerror or error}") from error
+    return time.perf_counter() - started
+
+
+def _execute(source: Path, target: Path, parameters: Mapping[str, Any], cell_timeout: int) -> None:
+    partial = target.with_name(f".{target.stem}.part.ipynb")
     bar = {"desc": source.stem, "leave": False} if shows_progress(None) else False
     folder = tempfile.TemporaryDirectory(prefix="ctsl-")
     with folder, _environment(CTSL_PROGRESS="0", PYTHONWARNINGS="default", JUPYTER_PATH=_own_kernel(folder.name)):
@@ -166,7 +177,7 @@ def run_notebook(
             papermill.execute_notebook(
                 str(source),
                 str(partial),
-                parameters=checked,
+                parameters=parameters,
                 kernel_name="python3",
                 progress_bar=bar,
                 log_output=False,
@@ -182,7 +193,6 @@ def run_notebook(
     _check_complete(partial, source.name)
     _tidy(partial)
     partial.replace(target)
-    return time.perf_counter() - started
 
 
 def _own_kernel(folder: str) -> str:

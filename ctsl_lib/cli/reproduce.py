@@ -57,11 +57,9 @@ def compared(records: Sequence[Record], reference: Store) -> str:
     ]
     same = sum(record.metrics == other.metrics for record, other in both)
     text = f"{same} of {len(both)} runs have exactly the metrics of the committed records"
-    return (
-        f"{text}."
-        if same == len(both)
-        else f"{text}; the others are up to {max(apart):.2f} points of top-1 away."
-    )
+    if same == len(both):
+        return f"{text}."
+    return f"{text}; the others are up to {max(apart):.2f} points of top-1 away."
 
 
 def write_report(folder: Path, parameters: Mapping[str, Any]) -> Path:

@@ -15,7 +15,7 @@ from ctsl_lib.data.decoding import SUFFIXES, read_images, suffix
 from ctsl_lib.data.files import Files, left_out, list_files
 from ctsl_lib.data.types import DISTRACTOR
 from ctsl_lib.environment import data_root
-from ctsl_lib.errors import DataError
+from ctsl_lib.errors import DataError, plain
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 NAME = re.compile(r"(-1|\d{4})_c([1-9])s\d_\d{6}_\d{2}(\.\w+)+")
@@ -100,7 +100,7 @@ def _parse(path: Path, name: str) -> tuple[int, int]:
     match = NAME.fullmatch(name.rsplit("/", 1)[-1])
     if match is None:
         raise DataError(
-            f"{path}: {name} must be named like 0002_c1s1_000451_03.jpg (identity, camera, sequence, frame, box)"
+            f"{path}: {plain(name)} must be named like 0002_c1s1_000451_03.jpg (identity, camera, sequence, frame, box)"
         )
     return int(match[1]), int(match[2])
 

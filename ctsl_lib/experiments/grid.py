@@ -251,8 +251,4 @@ def process_pool(processes: int | None = None) -> Iterator[Executor | None]:
         yield None
         return
     with Workers(processes) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.end()
-            raise
+        yield pool

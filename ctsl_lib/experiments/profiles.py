@@ -1,5 +1,6 @@
 """Profiles: settings of a plan from files, and settings that a person types."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,34 +22,31 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.isidentifier():
             raise ValueError(f"a parameter must read NAME=VALUE, got {assignment!r}")
         try:
-            values[name] = _number_or(_read_yaml(text))
+            values[name] = _read_yaml(text)
         except ValueError as error:
             raise ValueError(f"the value of a parameter must be YAML, got {shown(assignment)}: {error}") from None
     return values
 
 
+class _Yaml(yaml.SafeLoader):
+    """YAML in which texts such as 1e-3 are numbers, as they are since YAML 1.2."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"),
+    list("-+.0123456789"),
+)
+
+
 def _read_yaml(content: str | bytes) -> Any:
     """What YAML says; raises a ValueError with the reason in one line if it says nothing."""
     try:
-        return yaml.safe_load(content)
+        return yaml.load(content, _Yaml)
     except yaml.YAMLError as error:
         raise ValueError(getattr(error, "problem", None) or "it cannot be read") from None
-    except (
-        Exception
-    ) as error:  # a date or number that is none, lists within lists: what may come is written nowhere
+    except Exception as error:  # a date that is none, lists within lists: what may come is written nowhere
         raise ValueError(f"it cannot be read ({type(error).__name__})") from None
-
-
-def _number_or(value: Any) -> Any:
-    """The value with texts such as 1e-3, which YAML 1.1 does not take for a number, as numbers."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    if isinstance(value, list):
-        return [_number_or(item) for item in value]
-    return value
 
 
 def load_profile(name: str, folder: Path = PROFILES, *, dataset: str = "") -> dict[str, Any]:
@@ -72,4 +70,4 @@ def load_profile(name: str, folder: Path = PROFILES, *, dataset: str = "") -> di
         raise ValueError(f"{path} must be YAML: {error}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ValueError(f"{path} must give names values, such as `epochs: 3`; got {shown(values)}")
-    return {key: _number_or(value) for key, value in values.items()}
+    return values

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ctsl_lib.environment import alive, read_whole, write_atomically
-from ctsl_lib.errors import RunClaimedError
+from ctsl_lib.errors import RunClaimedError, plain
 from ctsl_lib.experiments.provenance import current_commit
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
@@ -173,7 +173,7 @@ def failure(store: Store, spec: Spec) -> str | None:
         facts = json.loads(read_whole(failure_path(store, spec), 2**20))
     except (OSError, ValueError, RecursionError):
         return None
-    return str(facts["reason"]) if isinstance(facts, dict) and "reason" in facts else None
+    return plain(str(facts["reason"])) if isinstance(facts, dict) and "reason" in facts else None
 
 
 def tidy(store: Store, spec: Spec) -> None:
