@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
+BOOK   := .venv-book
 
-.PHONY: help reproduce test test-fast bench lint unit notebooks-test notebooks lab clean
+.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -29,6 +30,12 @@ test-fast: lint  ## for daily work: ruff, mypy, and the unit tests that take les
 bench: $(READY)  ## speed and memory against a plain loop and public code, as ratios measured side by side
 	$(BIN)/python -m benchmarks
 
+campaign: $(READY)  ## kills, damaged files, hostile archives and full disks at random; what the kit survives of them
+	$(BIN)/python -m scripts.campaign
+
+audit:  ## known vulnerabilities of the pinned packages; says so where the package index does not answer
+	$(PYTHON) scripts/audit.py
+
 lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,15 +45,32 @@ lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 unit: $(READY)  ## unit and property tests and the examples in docstrings, one process a core
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-notebooks-test: $(READY)  ## run all notebooks from scratch; a cell that fails, or prints other than marked, fails
-	records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && CTSL_PROGRESS=0 CTSL_RECORDS="$$records" \
+notebooks-test: $(READY)  ## run all notebooks; a cell that fails, or prints other than marked, fails
+	records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && cp -r data/records "$$records" && \
+	CTSL_PROGRESS=0 CTSL_RECORDS="$$records/records" \
 	$(BIN)/python -m pytest -n auto --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
 notebooks: $(READY)  ## execute the notebooks in place, as they are committed
 	$(BIN)/ctsl notebooks --out notebooks
 
+student: $(READY)  ## notebooks to work in, without outputs, in results/student
+	$(BIN)/python -m ctsl_course.exercises student --out results/student
+
+solutions: $(READY)  ## notebooks in which every exercise is solved and explained, in results/solutions
+	$(BIN)/python -m ctsl_course.exercises solutions --out results/solutions
+
+$(BOOK)/ready: book/requirements.txt
+	$(PYTHON) -m venv $(BOOK)
+	$(BOOK)/bin/python -m pip install --quiet --requirement book/requirements.txt
+	touch $@
+
+book: $(BOOK)/ready  ## build the course, the guides and the API reference as a static site, in book/_build/html
+	$(BOOK)/bin/python book/stage.py book/_build/source
+	$(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -c book -b html book/_build/source book/_build/html
+
 lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-clean:  ## remove everything that the kit made (records of the built-in data, figures, results)
-	rm -rf results figures/runs data/records/digits data/records/synthetic_market
+clean:  ## remove everything that the kit made here (records of the built-in data that are not committed, figures, results)
+	rm -rf results figures/runs data/records/synthetic_market
+	git clean -fdxq data/records/digits

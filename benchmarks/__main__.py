@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import typer
 
 from benchmarks.measure import Report, save
+from benchmarks.pictures import scaling_curves
 from benchmarks.sections import SECTIONS
 from ctsl_lib import plots
 
@@ -28,7 +29,7 @@ def main(
         save(report, out / "bench.json")
     typer.echo(report.table().to_string())
     if report.curves:
-        figure = plots.scaling_curves(report.curves)
+        figure = scaling_curves(report.curves)
         plots.save(figure, "scaling", out)
         plt.close(figure)
     typer.echo(f"written to {out}")

@@ -4,9 +4,9 @@ The names below are what most users need; each is imported when it is first used
 `models`, `data`, `losses`, `metrics`, `training`, `experiments`, `evidence`, `plots`, `cli`.
 """
 
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ctsl_lib.environment import ROOT, load_lazily
 
 if TYPE_CHECKING:
     from ctsl_lib import data, losses, models, plots
@@ -24,35 +24,25 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
-ROOT = _CHECKOUT if (_CHECKOUT / "notebooks").is_dir() else Path.cwd()
-"""The kit's folder, wherever a kernel was started; the current folder where the library was installed without it."""
-
-_HOMES = {
-    "data.specs": ("data_set",),
-    "experiments.grid": ("grid", "process_pool", "run_grid"),
-    "experiments.plan": ("Plan", "plan_from"),
-    "experiments.run": ("run",),
-    "experiments.spec": ("Record", "Spec"),
-    "experiments.store": ("Store",),
-    "losses.methods": ("ABLATIONS", "METHODS"),
-    "losses.objective": ("Objective", "term"),
-    "metrics.evaluation": ("metric",),
-    "models.registry": ("build_peer", "register"),
-    "training.recipe": ("Recipe",),
-}
-_ROOMS = ("data", "losses", "models", "plots")
 __all__ = [
     "ABLATIONS", "METHODS", "ROOT", "Objective", "Plan", "Recipe", "Record", "Spec", "Store", "build_peer", "data",
     "data_set", "grid", "losses", "metric", "models", "plan_from", "plots", "process_pool", "register", "run",
     "run_grid", "term",
 ]  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return import_module(f"{__name__}.{name}")
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = load_lazily(
+    __name__,
+    {
+        "data.specs": ("data_set",),
+        "experiments.grid": ("grid", "process_pool", "run_grid"),
+        "experiments.plan": ("Plan", "plan_from"),
+        "experiments.run": ("run",),
+        "experiments.spec": ("Record", "Spec"),
+        "experiments.store": ("Store",),
+        "losses.methods": ("ABLATIONS", "METHODS"),
+        "losses.objective": ("Objective", "term"),
+        "metrics.evaluation": ("metric",),
+        "models.registry": ("build_peer", "register"),
+        "training.recipe": ("Recipe",),
+    },
+    rooms=("data", "losses", "models", "plots"),
+)

@@ -4,6 +4,7 @@ import ctypes
 import os
 import re
 import secrets
+import shutil
 import socket
 import stat
 import sys
@@ -16,28 +17,34 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from ctsl_lib import ROOT
-
+_CHECKOUT = Path(__file__).resolve().parent.parent
+ROOT = _CHECKOUT if (_CHECKOUT / "notebooks").is_dir() else Path.cwd()
+"""The kit's folder, wherever a kernel was started; the current folder where the library was installed without it."""
 ABANDONED = 24 * 3600.0
 """Seconds after which nobody can still be writing a temporary file."""
 _TEMPORARY = re.compile(r"\..+~(?P<host>[^~]+)~(?P<pid>[0-9]{1,10})~[0-9a-f]{8}\.tmp")
 
 
-def load_lazily(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
+def load_lazily(
+    package: str, homes: Mapping[str, Sequence[str]], rooms: Sequence[str] = ()
+) -> Callable[[str], Any]:
     """A `__getattr__` for a package: it imports a module of the package when one of its names is first used.
 
     Args:
         package: the name of the package.
         homes: module of the package -> the names that it defines.
+        rooms: modules of the package that are names themselves.
 
     Returns: the function; it raises AttributeError for any other name.
     """
     home = {name: module for module, names in homes.items() for name in names}
 
     def get(name: str) -> Any:
-        if name not in home:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(f"{package}.{home[name]}"), name)
+        if name in rooms:
+            return import_module(f"{package}.{name}")
+        if name in home:
+            return getattr(import_module(f"{package}.{home[name]}"), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return get
 
@@ -60,23 +67,36 @@ def records_root() -> Path:
 def _folder(variable: str, default: Path) -> Path:
     """What an environment variable names, with ~ for the home; where it is empty or not set, the default."""
     value = os.environ.get(variable, "")
+    return expanded(variable, value) if value.strip() else default
+
+
+def expanded(name: str, path: str | Path) -> Path:
+    """A path that a person has written, with the home in place of ~.
+
+    Args:
+        name: of the setting, for the message.
+        path: what was written.
+
+    Raises: ValueError if it begins with the home of a user who does not exist.
+    """
     try:
-        return Path(value).expanduser() if value.strip() else default
+        return Path(path).expanduser()
     except RuntimeError as error:
-        raise ValueError(f"{variable} begins with the home of a user who is not known: {value!r}") from error
+        raise ValueError(f"{name} begins with the home of a user who is not known: {str(path)!r}") from error
 
 
 def load_plugins() -> None:
     """Import a user's own networks, data sets, terms and metrics, so that every process knows them.
 
     The environment variable CTSL_PLUGINS names them, separated by commas: modules that can be imported, or files
-    such as my_terms.py, which are looked for in the kit's folder unless their path is absolute. The command, worker
-    processes and `ctsl_lib.experiments.run` call this function; what is imported already is not imported again.
+    such as my_terms.py, which are looked for in the kit's folder unless their path is absolute or begins with ~. The
+    command, worker processes and `ctsl_lib.experiments.run` call this function; what is imported already is not
+    imported again.
 
     Raises: ValueError if a module or file does not exist, or if another module has the name of the file.
     """
     for name in filter(None, os.environ.get("CTSL_PLUGINS", "").split(",")):
-        path = (ROOT / name).resolve() if name.endswith(".py") else None
+        path = (ROOT / expanded("CTSL_PLUGINS", name)).resolve() if name.endswith(".py") else None
         if path is not None and str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))
         module_name = path.stem if path is not None else name
@@ -101,6 +121,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def temporary_beside(path: Path) -> Path:
+    """A hidden name beside `path` that nobody else has, by which `remove_remains` can tell whose it is."""
+    token = f"{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}~{token}.tmp")
+
+
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file so that `path` never holds half of it: first a temporary file beside it, then one rename.
 
@@ -114,18 +140,19 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     Raises: OSError that names the file and says why it cannot be written, such as a full disk; what was there before
         is still there.
     """
-    token = f"{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}"
-    temporary = path.with_name(f".{path.name}~{token}.tmp")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_remains(path.parent)
+        remove_remains(path.parent)
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            write(temporary)
-            os.fsync(handle)
+            try:
+                write(temporary)
+                os.fsync(handle)
+            finally:
+                os.close(handle)  # before the rename, which Windows refuses for an open file
             temporary.replace(path)
         finally:
-            os.close(handle)
             temporary.unlink(missing_ok=True)
     except OSError as error:
         failure = OSError(f"{path} cannot be written: {error.strerror or error}")
@@ -160,29 +187,46 @@ def read_whole(path: Path, largest: int) -> bytes:
     raise OSError(f"it is larger than {largest} bytes")
 
 
-def alive(pid: int) -> bool:
-    """Whether this machine has a process of this number."""
+def alive(pid: int, moment: float) -> bool:
+    """Whether the process of this machine that had this number at some moment still works.
+
+    A zombie does not, and a process that is younger has only got the same number. Where this cannot be found out,
+    the answer is yes: outside Linux for both, and on Windows for every number.
+
+    Args:
+        pid: the number of the process.
+        moment: seconds since 1970, such as the time of a file that the process has written.
+    """
     if not 0 < pid < 2**31:
         return False
+    if sys.platform == "win32":  # os.kill would press Ctrl-C there
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except OSError:  # it is there, and another user's
         pass
-    return True
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        system = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+        boot = next(int(line.split()[1]) for line in system if line.startswith("btime"))
+        return stat[0] not in "ZX" and boot + int(stat[19]) / os.sysconf("SC_CLK_TCK") < moment + 5
+    except (OSError, ValueError, IndexError, StopIteration):
+        return True
 
 
-def _remove_remains(folder: Path) -> None:
-    """Remove temporary files of `write_atomically` whose process is no more; of other machines, those of a day ago."""
+def remove_remains(folder: Path) -> None:
+    """Remove what `temporary_beside` named and whose process is no more; of other machines, what is a day old."""
     remains = []
     with suppress(OSError), os.scandir(folder) as entries:  # in a folder that may not be listed they stay
         remains = [(entry, found) for entry in entries if (found := _TEMPORARY.fullmatch(entry.name))]
     for entry, found in remains:
         with suppress(OSError):  # another process has removed it, or it is another user's
-            ended = found["host"] == socket.gethostname() and not alive(int(found["pid"]))
-            if ended or time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED:
-                Path(entry.path).unlink()
+            written = entry.stat(follow_symlinks=False).st_mtime
+            ended = found["host"] == socket.gethostname() and not alive(int(found["pid"]), written)
+            if ended or time.time() - written > ABANDONED:
+                shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else Path(entry).unlink()
 
 
 KEEP = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1"}

@@ -46,6 +46,20 @@ def shown(value: object, longest: int = 60) -> str:
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
+def plain(name: str, longest: int = 500) -> str:
+    r"""A file's name as messages show it: one line that no terminal takes for a command.
+
+    Args:
+        name: a name or path; somebody else may have chosen it.
+        longest: the number of characters after which it is cut off.
+
+    >>> plain("train/cat/0.png"), plain("two\nlines.png")
+    ('train/cat/0.png', 'two\\nlines.png')
+    """
+    text = name if name.isprintable() else repr(name)[1:-1]
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
 def explained(error: Exception) -> str:
     """What is wrong with a file's content, in one line: of several errors the first, with its place and its value."""
     if isinstance(error, ValidationError):
@@ -53,9 +67,9 @@ def explained(error: Exception) -> str:
         place = "".join(f"{part}: " for part in first["loc"])
         told = first["type"] in ("value_error", "missing", "json_invalid")  # ours say the value themselves
         got = "" if told else f", got {shown(first['input'])}"
-        return f"{place}{first['msg'].removeprefix('Value error, ')}{got}"
+        return plain(f"{place}{first['msg'].removeprefix('Value error, ')}{got}")
     if isinstance(error, OSError):
         return f"it cannot be read ({error.strerror or error})"
     if isinstance(error, ValueError) and str(error):
-        return str(error).splitlines()[0]
+        return plain(str(error).splitlines()[0])
     return f"its content is not of the right kind ({type(error).__name__}: {shown(str(error))})"

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import cases
 from benchmarks.measure import Report, Result, ratio, save, take_turns, worker
+from benchmarks.pictures import scaling_curves
 from benchmarks.usual_forms import (
     pil_batches,
     plain_step,
@@ -20,7 +21,6 @@ from ctsl_lib.losses.methods import FULL
 from ctsl_lib.metrics.retrieval import retrieval_metrics
 from ctsl_lib.models.peer import frozen_copy
 from ctsl_lib.models.registry import build_peer
-from ctsl_lib.plots.results import scaling_curves
 
 
 def test_the_usual_losses_are_the_same_losses() -> None:

@@ -21,7 +21,7 @@ from ctsl_lib.evidence.claims import (
     judge,
     verdicts,
 )
-from ctsl_lib.evidence.conclusions import in_words, seeds_to_decide, table_in_words
+from ctsl_lib.evidence.conclusions import effects_in_words, in_words, methods_in_words, seeds_to_decide
 from ctsl_lib.evidence.statistics import mean_interval
 from ctsl_lib.evidence.tables import summary
 from ctsl_lib.experiments.run import run
@@ -240,7 +240,7 @@ def test_tables_in_words() -> None:
     ]
     effects = {"effect": [1.0, -1.0], "low": [0.5, -2], "high": [1.5, 0.1], "n": 3}
     table = pd.DataFrame(effects, index=["MLI", "MLI × SLI"])
-    assert table_in_words(summary(pd.DataFrame(rows)), table) == [
+    assert methods_in_words(summary(pd.DataFrame(rows))) + effects_in_words(table) == [
         "DML is better than independent training (+2.03 points, 95 % interval +1.89 to +2.18, 3 seeds).",
         "RKD is worse than independent training (-0.97 points, 95 % interval -1.11 to -0.82, 3 seeds).",
         "Tf-KD cannot be told apart from independent training "

@@ -12,7 +12,14 @@ import pandas as pd
 import pytest
 
 from ctsl_lib.cli import main as cli
+from ctsl_lib.cli.reproduce import QUICK, compared
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.synthetic_market import write_synthetic_market
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.training.recipe import Recipe
 
 
 @pytest.fixture
@@ -47,6 +54,7 @@ def test_reproduce_writes_everything_and_a_second_call_keeps_it(ctsl, tmp_path: 
     status, first, error = ctsl(*arguments)
     assert status == 0, error
     assert "CTSL-MKT" in first and "results/report.html" in first
+    assert "None of these 16 runs is among the committed records." in first
     report = (tmp_path / "results" / "report.html").read_text()
     assert report.count("<img ") == len(set(re.findall('<img alt="([^"]{20,})"', report))) == 6
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#|["'])|url\(["']?https?:""", report)  # nothing to fetch
@@ -66,7 +74,7 @@ def test_reproduce_writes_everything_and_a_second_call_keeps_it(ctsl, tmp_path: 
     }
     methods = pd.read_csv(tmp_path / "results" / "methods.csv", index_col="method")
     assert list(methods.index) == ["independent", "dml", "rkd", "tfkd", "ctsl_mkt"] and set(methods["n"]) == {2}
-    records = {path: path.stat().st_mtime_ns for path in (tmp_path / "records").glob("*/*.json")}
+    records = {path: path.stat().st_mtime_ns for path in (tmp_path / "results" / "records").glob("*/*.json")}
     assert len(records) == 8 * 2 + 2
     _, second, _ = ctsl(*arguments)
     assert second.split("report")[0] == first.split("report")[0]
@@ -82,6 +90,45 @@ def test_run_prints_metrics_and_where_the_record_is(ctsl, tmp_path: Path) -> Non
     assert path.exists() and '"tiny_resnet"' in path.read_text() and "top1" in output
 
 
+def record_of_main_job(method: str, seed: int, metrics: dict[str, float]) -> Record:
+    spec = QUICK.model_copy(update={"objective": METHODS[method], "seed": seed})
+    epochs = spec.recipe.epochs
+    return Record.model_validate(
+        {
+            "spec": spec,
+            "data_digest": spec.data.digest(),
+            "parameters": [5, 5],
+            "metrics": {name: [value, value] for name, value in metrics.items()},
+            "history": {
+                "terms": [{"ce": [1.0] * epochs}] * 2,
+                "accuracy": [[50.0]] * 2,
+                "evaluated": [epochs],
+            },
+            "provenance": {
+                "device": "none", "commit": "none", "versions": {}, "threads": 1, "finished": "", "wall_time": 1.0,
+            },
+        }
+    )  # fmt: skip
+
+
+def test_a_table_of_any_metric_that_the_records_have(ctsl, tmp_path: Path) -> None:
+    store = Store(tmp_path / "records")
+    for seed in range(3):
+        store.save(record_of_main_job("independent", seed, {"top1": 80.0 + seed, "confidence": -3.0 + seed}))
+        store.save(record_of_main_job("dml", seed, {"top1": 82.0 + seed, "confidence": 5.0 + seed}))
+    store.save(record_of_main_job("tfkd", 0, {"top1": 90.0}))  # from before the metric was there
+    status, said, error = ctsl("table", "--metric", "confidence", "--csv", "numbers.csv")
+    assert status == 0, error
+    assert "confidence (%)" in said and "-2.00 ± 2.48" in said and "+8.00" in said and "Tf-KD" not in said
+    numbers = pd.read_csv(tmp_path / "numbers.csv", index_col="method")
+    assert numbers["mean"].to_dict() == {"independent": -2, "dml": 6}
+    _, said, _ = ctsl("table")
+    assert "81.00" in said and "Tf-KD" in said
+    status, _, error = ctsl("table", "--metric", "confidance")
+    assert status == 1 and len(error.strip().splitlines()) == 1
+    assert "the records have, top1, confidence; got 'confidance'; did you mean 'confidence'?" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -92,7 +139,7 @@ def test_run_prints_metrics_and_where_the_record_is(ctsl, tmp_path: Path) -> Non
         (("run", "--method", "dml", "--set", "epochs=many"), "epochs"),
         (("table",), "run `ctsl reproduce` first"),
         (("notebooks", "77"), "NUMBER must be among 00"),
-        (("notebooks", "--profile", "huge"), "profile must be one of overnight, paper, quick, short, small; got"),
+        (("notebooks", "--profile", "huge"), "must be one of digits, overnight, paper, quick, short, small; got"),
         (("notebooks", "00", "-p", "colour=blue"), "has no parameter 'colour'"),
         (("notebooks", "00", "-p", "epochs=0"), "epochs must be int in 00_start_here.ipynb, got 0"),
         (("data", "mnist"), "NAME must be one of cifar10, cifar100"),
@@ -163,9 +210,9 @@ def test_market_1501_is_described_and_trained(ctsl, tmp_path: Path, monkeypatch:
 
 @pytest.mark.slow
 def test_notebooks_side_by_side(ctsl, tmp_path: Path) -> None:
-    status, _, error = ctsl("notebooks", "10", "12", "--out", str(tmp_path / "done"), "--processes", "2")
+    status, _, error = ctsl("notebooks", "10", "30", "--out", str(tmp_path / "done"), "--processes", "2")
     assert status == 0, error
-    assert {path.name for path in (tmp_path / "done").iterdir()} == {"10_cifar10.ipynb", "12_tiny_imagenet.ipynb"}
+    assert {path.name for path in (tmp_path / "done").iterdir()} == {"10_tables.ipynb", "30_report.ipynb"}
 
 
 @pytest.mark.slow
@@ -205,3 +252,16 @@ def test_help_and_wrong_arguments_need_no_torch(arguments: tuple[str, ...]) -> N
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_runs_are_compared_with_the_committed_ones(tmp_path: Path) -> None:
+    here, committed = Store(tmp_path / "here"), Store(tmp_path / "committed")
+    base = Spec(recipe=Recipe(epochs=1), data=Digits(n_train=60))
+    records = [run(base.model_copy(update={"seed": seed}), here) for seed in range(3)]
+    assert "None of these 3 runs" in compared(records, committed)
+    committed.save(records[0])
+    assert compared(records, committed) == "1 of 1 runs have exactly the metrics of the committed records."
+    top1 = [value - 2.5 for value in records[1].metrics["top1"]]
+    committed.save(records[1].model_copy(update={"metrics": records[1].metrics | {"top1": top1}}))
+    assert "1 of 2 runs have exactly" in compared(records, committed)
+    assert "up to 2.50 points of top-1 away" in compared(records, committed)

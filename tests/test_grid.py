@@ -6,10 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +24,20 @@ from ctsl_lib.cli.notebooks import _transport
 from ctsl_lib.cli.tables import state_of, table_name
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.types import RetrievalSplit, Split
+from ctsl_lib.environment import alive
 from ctsl_lib.errors import DataError, GridError, PlanError, RunClaimedError, WorkerDiedError
 from ctsl_lib.experiments import run as runs
-from ctsl_lib.experiments.grid import run_grid
+from ctsl_lib.experiments.grid import Work, process_pool, run_grid
 from ctsl_lib.experiments.plan import plan_from
-from ctsl_lib.experiments.sharing import NOBODY, claimed, failure_path, is_claimed, write_failure
+from ctsl_lib.experiments.sharing import (
+    NOBODY,
+    claimed,
+    failure,
+    failure_path,
+    is_claimed,
+    progress,
+    write_failure,
+)
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.experiments.workers import Workers
@@ -98,7 +108,7 @@ def settings(*values: str) -> list[str]:
     return [part for value in small for part in ("-p", value)]
 
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGKILL") if hasattr(signal, name)]
 names = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 
 
@@ -182,6 +192,70 @@ def test_a_worker_that_dies_fails_its_own_task_alone() -> None:
             dead.result()
 
 
+def stubborn() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+def interrupt_myself() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "still there"
+
+
+def hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def unpicklable() -> threading.Lock:
+    return threading.Lock()
+
+
+class OddError(Exception):
+    def __init__(self) -> None:
+        super().__init__("odd")
+        self.lock = threading.Lock()
+
+
+def raise_odd() -> None:
+    raise OddError
+
+
+@pytest.mark.timeout(120)
+def test_workers_hear_no_interrupt_and_survive_what_cannot_be_sent() -> None:
+    with Workers(1) as workers:
+        assert (
+            workers.submit(interrupt_myself).result() == "still there"
+        )  # Ctrl-C reaches all, the parent ends them
+        workers.submit(hear_interrupts).result()  # as nbclient does
+        assert workers.submit(interrupt_myself).result() == "still there"
+        for task, message in ((unpicklable, "cannot pickle"), (raise_odd, "odd")):
+            with pytest.raises(RuntimeError, match=message):
+                workers.submit(task).result()
+        assert workers.submit(sleep_then, 0, "done").result() == "done"
+
+
+@pytest.mark.timeout(120)
+def test_the_end_spares_no_worker_and_begins_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctsl_lib.experiments.workers.GRACE", 0.1)
+    workers = Workers(1)
+    first, second = workers.submit(stubborn), workers.submit(stubborn)
+    assert until(lambda: bool(workers._workers), 60)
+    [worker] = workers._workers
+    workers.end()
+    assert not worker.process.is_alive() and workers._workers == {worker}
+    with pytest.raises(WorkerDiedError, match="its worker process died"):
+        first.result()
+    assert second.cancelled() or isinstance(second.exception(), WorkerDiedError)
+
+
+@pytest.mark.timeout(120)
+def test_an_error_ends_the_workers_of_a_pool() -> None:
+    with pytest.raises(ZeroDivisionError), process_pool(2) as pool:
+        assert pool is not None
+        pool.submit(time.sleep, 600)
+        raise ZeroDivisionError
+
+
 TINY = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=2, batch_size=30))
 DIVERGES = TINY.model_copy(update={"recipe": Recipe(epochs=2, batch_size=30, learning_rate=1e20)})
 
@@ -231,23 +305,64 @@ def test_short_memory_fails_one_run_alone(store: Store, monkeypatch: pytest.Monk
     original = runs._train
 
     def short(spec: Spec, *rest: Any) -> Any:
-        if spec.seed < 3:
+        if spec.seed < 4:
             raise [
                 MemoryError(),
                 torch.OutOfMemoryError("CUDA out of memory"),
                 RuntimeError("not enough memory"),
+                RuntimeError("DefaultCPUAllocator: can't allocate memory"),
             ][spec.seed]
         return original(spec, *rest)
 
     monkeypatch.setattr(runs, "_train", short)
-    with pytest.raises(GridError, match="3 runs failed"):
-        run_grid([TINY.model_copy(update={"seed": seed}) for seed in range(4)], store)
-    assert [record.spec.seed for record in store] == [3]
+    with pytest.raises(GridError, match="4 runs failed"):
+        run_grid([TINY.model_copy(update={"seed": seed}) for seed in range(5)], store)
+    assert [record.spec.seed for record in store] == [4]
     assert not list(store.root.rglob("*.failed"))  # it may be tried again
 
     monkeypatch.setattr(runs, "_train", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):  # an error of the code itself is not hidden
         run_grid([TINY], store)
+
+
+def test_an_error_of_the_code_drops_what_has_not_begun(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, over = [], threading.Event()
+
+    def fails_then_waits(spec: Spec, *_: Any) -> Any:
+        begun.append(spec.seed)
+        over.wait(0 if spec.seed == 0 else 60)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(runs, "_train", fails_then_waits)
+    with ThreadPoolExecutor(1) as executor:
+        with pytest.raises(ZeroDivisionError):
+            run_grid([TINY.model_copy(update={"seed": seed}) for seed in range(5)], store, executor=executor)
+        over.set()
+    assert begun in ([0], [0, 1])
+
+
+def test_a_note_of_failure_beside_a_record_of_stage_1_counts_no_more(store: Store) -> None:
+    self_taught = TINY.model_copy(update={"objective": METHODS["tfkd"]})
+    run_grid([self_taught.stage1()], store)
+    write_failure(store, self_taught.stage1(), "no reason", 1)
+    assert [record.spec for record in run_grid([self_taught], store)] == [self_taught]
+
+
+def test_records_that_vanish_meanwhile_are_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Work, "check", lambda _: store.path(TINY).unlink())
+    with pytest.raises(RuntimeError, match="records vanished from"):
+        run_grid([TINY], store)
+
+
+def test_images_replaced_between_two_calls_are_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    [before] = run_grid([TINY], store)
+    content = "0" * 32
+    original = Digits.load
+    monkeypatch.setattr(Digits, "digest", lambda _: content)
+    monkeypatch.setattr(Digits, "load", lambda data, seed: replace(original(data, seed), digest=content))
+    with pytest.warns(UserWarning, match="was made from other images of digits"):
+        [after] = run_grid([TINY], store)
+    assert after.data_digest == content and before.data_digest != content
 
 
 PLUGIN = """
@@ -374,15 +489,143 @@ def test_a_claim_is_exclusive_and_expires(tmp_path: Path) -> None:
         assert not is_claimed(checkpoint)
 
 
+def test_status_and_grid_give_one_answer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = store.checkpoint(TINY)
+    stopped, running = "stopped after epoch 3 of 12", "running: epoch 3 of 12"
+    note(checkpoint)  # of this process, which does not work on it
+    assert (is_claimed(checkpoint), state_of(TINY, store)) == (False, stopped)
+    note(checkpoint, host="elsewhere")
+    assert (is_claimed(checkpoint), state_of(TINY, store)) == (True, running)
+    os.utime(checkpoint.note_path, (time.time() - 600, time.time() - 600))
+    assert (is_claimed(checkpoint), state_of(TINY, store)) == (False, stopped)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        note(checkpoint, pid=process.pid)
+        assert (is_claimed(checkpoint), state_of(TINY, store)) == (True, running)
+        process.kill()
+        assert until(lambda: not is_claimed(checkpoint), 10)  # a zombie, as nobody asked for its exit status
+        assert state_of(TINY, store) == stopped
+    note(checkpoint, pid=NOBODY, host="elsewhere")
+    assert (is_claimed(checkpoint), state_of(TINY, store)) == (False, stopped)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("claims", ["run", "stage 1"])
+def test_runs_of_others_are_waited_for_at_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch, claims: str
+) -> None:
+    monkeypatch.setattr("ctsl_lib.experiments.grid.POLL", 0.01)
+    theirs = TINY.model_copy(update={"objective": METHODS["tfkd"]})
+    claim = theirs if claims == "run" else theirs.stage1()
+    free, polled = [TINY.model_copy(update={"seed": seed}) for seed in (1, 2)], []
+    original = Work._is_claimed
+
+    def watched(work: Work, spec: Spec) -> bool:
+        polled.append([store.load(one) is not None for one in (*free, theirs)])
+        if len(polled) == 3:
+            stack.close()
+        return original(work, spec)
+
+    monkeypatch.setattr(Work, "_is_claimed", watched)
+    with ExitStack() as stack:
+        stack.enter_context(claimed(store.checkpoint(claim), 2))
+        records = run_grid([theirs, *free], store)
+    assert [record.spec for record in records] == [theirs, *free]
+    assert polled == [[True, True, False]] * 3  # all others first; then it looks until the claim is gone
+
+
+def test_the_note_of_a_claimed_run_is_left_to_its_process(store: Store) -> None:
+    run_grid([TINY], store)
+    note(store.checkpoint(TINY), host="elsewhere")
+    run_grid([TINY], store)
+    assert store.checkpoint(TINY).note_path.exists()
+
+
+def test_a_claim_is_touched_and_ends_with_its_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctsl_lib.experiments.sharing.BEAT", 0.01)
+    checkpoint = Checkpoint(tmp_path / "run.ckpt")
+    with claimed(checkpoint, 12):
+        os.utime(checkpoint.note_path, (0, 0))
+        assert until(lambda: checkpoint.note_path.stat().st_mtime > 0, 60)
+    assert checkpoint.note_path.exists() and not is_claimed(checkpoint)
+
+
+def test_where_processes_cannot_be_seen_a_claim_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> None:
+        raise AssertionError("os.kill presses Ctrl-C on Windows")
+
+    checkpoint = Checkpoint(tmp_path / "run.ckpt")
+    note(checkpoint, pid=os.getppid())
+    monkeypatch.setattr(os, "kill", pressed)
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert is_claimed(checkpoint) and alive(os.getppid(), time.time())
+    os.utime(checkpoint.note_path, (time.time() - 600, time.time() - 600))
+    assert not is_claimed(checkpoint)
+
+
+SUFFIXES = [".json", ".pt", ".ckpt", ".running", ".failed"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore:.*(is not a record|is not used)")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("kind", ["pipe", "loop", "bytes", "unreadable"])
+def test_whatever_is_in_the_place_of_a_file_is_replaced(store: Store, suffix: str, kind: str) -> None:
+    place = store.path(TINY).with_suffix(suffix)
+    place.parent.mkdir(parents=True)
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "bytes":
+        place.write_bytes(b"\xff\xfe[")
+    else:
+        place.symlink_to({"loop": place.name, "unreadable": "/proc/self/mem"}[kind])
+    assert not is_claimed(store.checkpoint(TINY)) and failure(store, TINY) is None
+    assert state_of(TINY, store) == ("stopped" if suffix == ".ckpt" else "missing")
+    [record] = run_grid([TINY], store, keep_weights=True)
+    assert store.load(TINY, weights=True) == record and state_of(TINY, store) == "done"
+    assert sorted(path.suffix for path in place.parent.iterdir()) == [".json", ".pt"]
+
+
+@pytest.mark.filterwarnings("ignore:.*(is not a record|is not used)")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_folder_in_the_place_of_a_file_is_named_before_training(
+    store: Store, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = store.path(TINY).with_suffix(suffix)
+    (place / "mine").mkdir(parents=True)
+    other = TINY.model_copy(update={"seed": 1})
+    trained: list[int] = []
+    original = runs._train
+    monkeypatch.setattr(runs, "_train", lambda spec, *rest: (trained.append(spec.seed), original(spec, *rest))[1])
+    with pytest.raises(
+        GridError, match=f"1 runs failed.*\n.*{place} is a folder in the place of a file: move it"
+    ):
+        run_grid([TINY, other], store)
+    assert trained == [1] and (place / "mine").exists()
+    assert state_of(TINY, store) == ("stopped" if suffix == ".ckpt" else "missing")
+
+
+def test_leftovers_that_cannot_be_removed_do_no_harm(store: Store) -> None:
+    [record] = run_grid([TINY], store)
+    for suffix in (".ckpt", ".running", ".failed"):
+        store.path(TINY).with_suffix(suffix).mkdir()
+    assert run_grid([TINY], store) == [record] and state_of(TINY, store) == "done"
+
+
+def test_the_variable_for_checkpoints_is_checked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CTSL_CHECKPOINT", "often")
+    with pytest.raises(ValueError, match="CTSL_CHECKPOINT must be a number of seconds, got 'often'"):
+        run_grid([TINY], store)
+
+
 def test_a_run_that_is_given_up_is_free_and_keeps_its_epoch(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "run.ckpt")
     with pytest.raises(KeyboardInterrupt), claimed(checkpoint, 12):
         checkpoint.path.touch()
         checkpoint.note(5, 12)
         raise KeyboardInterrupt
-    assert not is_claimed(checkpoint) and checkpoint.state() == "stopped after epoch 5 of 12"
+    assert not is_claimed(checkpoint) and progress(checkpoint) == "stopped after epoch 5 of 12"
     with pytest.raises(ValueError), claimed(checkpoint, 12):
-        assert checkpoint.state() == "running: epoch 5 of 12"
+        assert progress(checkpoint) == "running: epoch 5 of 12"
         raise ValueError
     checkpoint.path.unlink()
     with pytest.raises(KeyboardInterrupt), claimed(checkpoint, 12):
@@ -505,7 +748,7 @@ def test_a_notebook_runs_where_the_temporary_folder_has_a_long_path(command: Com
     folder.mkdir()
     command.environment["TMPDIR"] = str(folder)
     process = command.start("notebooks", "10", "--out", str(command.folder / "out"))
-    assert process.wait(180) == 0 and (command.folder / "out" / "10_cifar10.ipynb").exists()
+    assert process.wait(180) == 0 and (command.folder / "out" / "10_tables.ipynb").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Readers of real images, on small archives made here, over a local HTTP server, and on real data where it is."""
+"""Readers of real images, on small archives made here, over a local server, and on real data where it is."""
 
 import gzip
 import hashlib
@@ -8,10 +8,8 @@ import os
 import pickle
 import shutil
 import tarfile
-import threading
 import zipfile
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +19,12 @@ import torchvision
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from ctsl_lib.data import archives as sources
-from ctsl_lib.data.archives import download, find, read_tiny_imagenet
+from ctsl_lib.data import sources
+from ctsl_lib.data.archives import find, read_tiny_imagenet
 from ctsl_lib.data.cache import digest
 from ctsl_lib.data.class_folders import Arrays, read_class_folders
 from ctsl_lib.data.images import DIGESTS, cached
+from ctsl_lib.data.sources import Published, Source, download
 from ctsl_lib.data.specs import DataSpec, ImageFolder, Images
 from ctsl_lib.environment import data_root
 from ctsl_lib.errors import DataError
@@ -193,24 +192,13 @@ def test_tiny_imagenet_layout(tmp_path: Path) -> None:
         read_tiny_imagenet(write_zip(tmp_path / "wrong.zip", wrong))
 
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server(tmp_path: Path):
-    """A web server for the folder `web`."""
-    (tmp_path / "web").mkdir()
-    handler = partial(_Quiet, directory=str(tmp_path / "web"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}", tmp_path / "web"
-        running.shutdown()
-
-
 def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
+
+
+def published(url: str, path: Path, place: str) -> Published:
+    content = path.read_bytes()
+    return Published(f"{url}/{path.name}", place, len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_tiny_imagenet_is_fetched_and_its_checksum_checked(
@@ -218,10 +206,8 @@ def test_tiny_imagenet_is_fetched_and_its_checksum_checked(
 ) -> None:
     url, web = server
     archive = write_zip(web / "tiny-imagenet-200.zip", tiny_imagenet())
-    known = sources.SOURCES["tiny_imagenet"]
-    changed = sources.Source((6, 2), 2, (3, 8, 8), f"{url}/{archive.name}", 1, known.archive, known.folder)
+    changed = Source((6, 2), 2, (3, 8, 8), "tiny-imagenet-200", (published(url, archive, archive.name),))
     monkeypatch.setitem(sources.SOURCES, "tiny_imagenet", changed)
-    monkeypatch.setattr(sources, "TINY_IMAGENET_MD5", md5(archive.read_bytes()))
     monkeypatch.setenv("CTSL_DATA", str(tmp_path / "data"))
     with pytest.raises(DataError, match=r"tiny_imagenet is not in .*Fetch it with `ctsl data tiny"):
         find("tiny_imagenet")
@@ -232,7 +218,7 @@ def test_tiny_imagenet_is_fetched_and_its_checksum_checked(
     with pytest.raises(DataError, match="could not be fetched"):
         download("tiny_imagenet")
     (data_root() / archive.name).write_bytes(b"cut off")
-    with pytest.raises(DataError, match="does not have the checksum"):
+    with pytest.raises(DataError, match="does not have the SHA-256"):
         find("tiny_imagenet")[1]()
 
 
@@ -255,8 +241,9 @@ def test_cifar_is_fetched_and_checked(
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     official = torchvision.datasets.CIFAR100
-    monkeypatch.setattr(official, "url", f"{url}/cifar-100-python.tar.gz")
-    monkeypatch.setattr(official, "tgz_md5", md5((web / "cifar-100-python.tar.gz").read_bytes()))
+    packed_file = published(url, web / "cifar-100-python.tar.gz", "cifar-100-python.tar.gz")
+    known = replace(sources.SOURCES["cifar100"], files=(packed_file,))
+    monkeypatch.setitem(sources.SOURCES, "cifar100", known)
     monkeypatch.setattr(official, "train_list", [["train", md5(parts["train"])]])
     monkeypatch.setattr(official, "test_list", [["test", md5(parts["test"])]])
     monkeypatch.setattr(
@@ -290,7 +277,7 @@ def test_fashion_mnist_is_fetched_and_checked(
     tmp_path: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, web = server
-    resources = []
+    files = []
     for split, count in (("train", 30), ("t10k", 4)):
         images = (
             bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (count, 28, 28)) + bytes(count * 784)
@@ -301,9 +288,9 @@ def test_fashion_mnist_is_fetched_and_checked(
             (f"{split}-labels-idx1-ubyte.gz", labels),
         ):
             (web / name).write_bytes(gzip.compress(content))
-            resources.append((name, md5((web / name).read_bytes())))
-    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", [f"{url}/"])
-    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "resources", resources)
+            files.append(published(url, web / name, f"FashionMNIST/raw/{name}"))
+    known = replace(sources.SOURCES["fashion_mnist"], files=tuple(files))
+    monkeypatch.setitem(sources.SOURCES, "fashion_mnist", known)
     monkeypatch.setenv("CTSL_DATA", str(tmp_path / "data"))
     with pytest.raises(DataError, match="fashion_mnist is not in"):
         find("fashion_mnist")
@@ -313,7 +300,7 @@ def test_fashion_mnist_is_fetched_and_checked(
     raw = data_root() / "FashionMNIST" / "raw"
     for packed in raw.glob("*.gz"):
         packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
-    (raw / resources[0][0]).write_bytes(b"damaged")
+    (raw / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz is damaged; remove it"):
         find("fashion_mnist")[1]()
     for packed in raw.glob("*.gz"):

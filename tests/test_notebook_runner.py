@@ -151,7 +151,7 @@ def test_plain_papermill_runs_a_table_with_a_profile(tmp_path: Path, monkeypatch
         "evaluate_every: 1\npadding: 1\nmirror: false\n"
         "methods: [independent, dml]\npairs: [[tiny_cnn, tiny_cnn]]\n"
     )
-    call = [sys.executable, "-m", "papermill", str(NOTEBOOKS / "11_cifar100.ipynb"), str(tmp_path / "out.ipynb")]
+    call = [sys.executable, "-m", "papermill", str(NOTEBOOKS / "10_tables.ipynb"), str(tmp_path / "out.ipynb")]
     done = subprocess.run([*call, "-f", str(profile)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "4 runs: 1 pair(s), 2 methods, 2 seeds" in (tmp_path / "out.ipynb").read_text()

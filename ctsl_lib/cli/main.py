@@ -16,7 +16,7 @@ from ctsl_lib.cli import tables
 from ctsl_lib.cli.signals import STATUS, ending_signals
 from ctsl_lib.cli.tables import Parameter, Processes, Profile
 from ctsl_lib.data.specs import Digits
-from ctsl_lib.environment import cores, keep_memory, load_plugins, suggestion
+from ctsl_lib.environment import cores, expanded, keep_memory, load_plugins, suggestion, write_atomically
 from ctsl_lib.errors import GridError, NonFiniteLossError, NotebookError, WorkerDiedError, explained
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
@@ -57,28 +57,32 @@ def reproduce(
 ) -> None:
     """Compare the methods and run the ablation on the built-in data, execute all notebooks, write the report.
 
+    The runs have a store of their own, OUT/records, and are compared with the committed records at the end.
     Finished runs and notebooks are kept: after Ctrl-C, or a second time, only what is missing is done.
     """
-    check_folder("--out", out)
-    check_folder("--figures", figures)
+    out, figures = folder("--out", out), folder("--figures", figures)
     changed = parse_assignments(set_ or [])
     [recipe] = _with_fields(changed, Spec().recipe)
 
     from ctsl_lib.cli.notebooks import find_notebooks
-    from ctsl_lib.cli.reproduce import QUICK, REPORT, gather, write_report
+    from ctsl_lib.cli.reproduce import QUICK, REPORT, compared, gather, write_report
     from ctsl_lib.evidence.tables import frame_of, readable, summary
+    from ctsl_lib.experiments.store import Store
 
     started = time.perf_counter()
-    records = gather(seeds, processes, base=QUICK.model_copy(update={"recipe": recipe}))
+    store = Store(out / "records")
+    records = gather(seeds, processes, store, base=QUICK.model_copy(update={"recipe": recipe}))
     paths = [path for path in find_notebooks() if path != REPORT] if notebooks else []
     times = _run_notebooks(
         {path: {} for path in paths}, out / "notebooks", again=False, processes=processes or cores()
     )
-    folders = {"tables": str(out.resolve()), "figures": str(figures.resolve())}
-    report = write_report(out, {"seeds": seeds, "recipe": changed, "seconds": times} | folders)
+    folders = {"records": store.root, "tables": out, "figures": figures}
+    absolute = {name: str(folder.resolve()) for name, folder in folders.items()}
+    report = write_report(out, {"seeds": seeds, "recipe": changed, "seconds": times} | absolute)
     typer.echo(f"\nTest accuracy on the noisy digits, {seeds} seeds:\n")
     typer.echo(readable(summary(frame_of(records, METHODS))).to_string())
     typer.echo("\n± and *: 95 % interval over seeds; * where it excludes zero.")
+    typer.echo(compared(records, Store(ROOT / "data" / "records")) + "\n")
     typer.echo(f"report     {report}\ntables     {out}/*.csv\nfigures    {figures}/*.png")
     if notebooks:
         typer.echo(f"notebooks  {out / 'notebooks'}")
@@ -105,15 +109,9 @@ def run_command(
     if method not in rows:
         raise ValueError(f"method must be one of {', '.join(rows)}; got {method!r}{suggestion(method, rows)}")
     recipe, objective = _with_fields(parse_assignments(set_ or []), Spec().recipe, rows[method])
-    spec = Spec.model_validate(
-        {
-            "data": {"name": "digits", "n_train": n_train, "label_noise": label_noise},
-            "peers": tuple(peer or Spec().peers),
-            "objective": objective.model_dump(),
-            "recipe": recipe.model_dump(),
-            "seed": seed,
-        }
-    )
+    data = Digits(n_train=n_train, label_noise=label_noise)
+    peers = tuple(peer or Spec().peers)
+    spec = Spec(data=data, peers=peers, objective=objective, recipe=recipe, seed=seed)
 
     from ctsl_lib.experiments.run import run
     from ctsl_lib.experiments.store import Store
@@ -127,31 +125,34 @@ def run_command(
 
 @app.command()
 def table(
-    metric: Annotated[str, typer.Option(help="top1, top5, ece or agreement.")] = "top1",
+    metric: Annotated[
+        str, typer.Option(help="top1, ece, ..., or one of your own: any that the records have.")
+    ] = "top1",
     ablation: Annotated[bool, typer.Option(help="The eight ablation rows instead of the five methods.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
 ) -> None:
     """Print the table of the records of the main job that are there."""
-    metrics = ("top1", "top5", "ece", "agreement")
-    if metric not in metrics:
-        raise ValueError(
-            f"metric must be one of {', '.join(metrics)}; got {metric!r}{suggestion(metric, metrics)}"
-        )
-
     from ctsl_lib.cli.reproduce import QUICK, method_rows
-    from ctsl_lib.evidence.tables import frame_of, readable, summary
+    from ctsl_lib.evidence.tables import COLUMNS, frame_of, readable, summary
     from ctsl_lib.experiments.store import Store
 
     names = method_rows() if ablation else METHODS
     same = QUICK.model_dump(exclude={"objective", "seed"})
     records = [r for r in Store() if r.spec.model_dump(exclude={"objective", "seed"}) == same]
-    if not records:
-        raise ValueError(f"no records of the main job in {Store().root}; run `ctsl reproduce` first")
     frame = frame_of(records, names)
+    if not len(frame):
+        raise ValueError(f"no records of the main job in {Store().root}; run `ctsl reproduce` first")
+    known = [str(column) for column in frame if column not in COLUMNS]
+    if metric not in known:
+        raise ValueError(
+            f"--metric must be one that the records have, {', '.join(known)}; got {metric!r}{suggestion(metric, known)}"
+        )
+    frame = frame.dropna(subset=[metric])  # a record that was made before a metric does not have it
     numbers = summary(frame, metric).reindex([name for name in names if name in set(frame["method"])])
     typer.echo(readable(numbers, metric=f"{metric} (%)").to_string())
     if csv is not None:
-        numbers.to_csv(csv, float_format="%.4f")
+        path = expanded("--csv", csv)
+        write_atomically(path, lambda temporary: numbers.to_csv(temporary, float_format="%.4f"))
 
 
 @app.command()
@@ -166,7 +167,7 @@ def notebooks(
     """Execute notebooks in order, with a profile's parameters and then those given by -p."""
     from ctsl_lib.cli.notebooks import declared_parameters, find_notebooks, profile_for
 
-    check_folder("--out", out)
+    out = folder("--out", out)
     paths = find_notebooks(number or [])
     given = parse_assignments(parameter or [])
     known = {name for path in find_notebooks() for name in declared_parameters(path)}
@@ -210,22 +211,23 @@ def _run_notebooks(
         except Exception:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-        except BaseException:  # a signal
-            pool.end()
-            raise
     return times
 
 
-def check_folder(option: str, folder: Path) -> None:
-    """Raise a ValueError if there can be no such folder, because a file is in its place or above it.
+def folder(option: str, path: Path) -> Path:
+    """The folder that an option names, with the home in place of ~.
 
     Args:
-        option: that names it.
-        folder: it need not exist.
+        option: such as --out.
+        path: what was written; it need not exist.
+
+    Raises: ValueError if there can be no such folder, because a file is in its place or above it.
     """
-    for place in (folder, *folder.parents):
+    path = expanded(option, path)
+    for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             raise ValueError(f"{option} must name a folder, but {place} is a file")
+    return path
 
 
 def _with_fields(values: dict[str, Any], *models: BaseModel) -> list[Any]:

@@ -36,7 +36,14 @@ LONGEST = 103
 
 
 def find_notebooks(numbers: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
-    """The notebooks with these numbers ("3" or "03", "1b" or "01b"), or all, in order."""
+    """The notebooks with these numbers, or all, in order.
+
+    Args:
+        numbers: such as "3" or "03", "1b" or "01b"; none of them for all.
+        folder: where the notebooks are.
+
+    Raises: ValueError that lists the numbers there are.
+    """
     paths = [path for path in sorted(folder.glob("*.ipynb")) if NUMBERED.match(path.name)]
     available = {path.name.split("_")[0]: path for path in paths}
     wanted = {given: given.lower() if given[1:2].isdigit() else f"0{given.lower()}" for given in numbers}
@@ -47,26 +54,21 @@ def find_notebooks(numbers: Iterable[str] = (), folder: Path = NOTEBOOKS) -> lis
 
 
 def declared_parameters(path: Path) -> dict[str, tuple[Any, Any]]:
-    """Name -> (type, default) of the annotated assignments in the cell tagged `parameters`."""
+    """Name -> (type, default) of the annotated assignments in the cell tagged `parameters`.
+
+    Raises: NotebookError if there is no such cell, or something else in it.
+    """
     cells = [c for c in nbformat.read(path, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise NotebookError(f"{path.name} must have one cell tagged 'parameters', it has {len(cells)}")
+    declared = {}
     for statement in ast.parse(cells[0].source).body:
-        if not isinstance(statement, ast.AnnAssign):
+        if not isinstance(statement, ast.AnnAssign) or statement.value is None:
             text = ast.unparse(statement)
             raise NotebookError(f"{path.name}: each parameter must read `name: type = value`, got {text}")
-    declared = {
-        name: (_type(ast.parse(each["inferred_type_name"], mode="eval").body), ast.literal_eval(each["default"]))
-        for name, each in papermill.inspect_notebook(str(path)).items()
-    }
-    passed_over = [name for name in _assigned(cells[0].source) if name not in declared]
-    if passed_over:
-        raise NotebookError(f"{path.name}: papermill cannot read the type of {', '.join(passed_over)}")
+        kind = _type(statement.annotation)
+        declared[ast.unparse(statement.target)] = (kind, ast.literal_eval(statement.value))
     return declared
-
-
-def _assigned(source: str) -> list[str]:
-    return [ast.unparse(each.target) for each in ast.parse(source).body if isinstance(each, ast.AnnAssign)]
 
 
 def _type(node: ast.expr) -> Any:
@@ -75,6 +77,8 @@ def _type(node: ast.expr) -> Any:
     match node:
         case ast.Constant(value=None):
             return None
+        case ast.Constant(value=str(quoted)):
+            return _type(ast.parse(quoted, mode="eval").body)
         case ast.Name(id=name) if name in plain:
             return plain[name]
         case ast.Subscript(value=ast.Name(id="Optional"), slice=inner):  # papermill cannot read `int | None`
@@ -89,9 +93,16 @@ def _type(node: ast.expr) -> Any:
 
 
 def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The given parameters as the types that the notebook declares; ValueError on unknown or unfit ones.
+    """The given parameters as the types that the notebook declares.
 
     A parameter named like a field of a spec (epochs, label_noise, ...) must be in that field's range as well.
+
+    Args:
+        path: the notebook.
+        given: parameter -> value, as a person or a profile gives it.
+
+    Returns: parameter -> value of the declared type.
+    Raises: ValueError on a parameter that the notebook does not have, and on a value that does not fit.
     """
     declared = declared_parameters(path)
     checked = {}
@@ -115,7 +126,15 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def profile_for(path: Path, name: str, folder: Path = PROFILES) -> dict[str, Any]:
-    """The part of a profile that this notebook has parameters for; one profile serves several notebooks."""
+    """The part of a profile that a notebook has parameters for; one profile serves several notebooks.
+
+    Args:
+        path: the notebook.
+        name: of the profile.
+        folder: where the profiles are.
+
+    Returns: parameter -> value.
+    """
     declared = declared_parameters(path)
     _, dataset = declared.get("dataset", (str, ""))
     return {
@@ -126,16 +145,33 @@ def profile_for(path: Path, name: str, folder: Path = PROFILES) -> dict[str, Any
 def run_notebook(
     source: Path, target: Path, parameters: Mapping[str, Any], *, cell_timeout: int = 24 * 3600
 ) -> float:
-    """Execute `source` with parameters and write it, outputs and all, to `target`; returns seconds.
+    """Execute a notebook and write it with its outputs.
 
     It runs in the folder that the caller is in, so that records and figures are found from the kit's root.
-    Raises NotebookError with the failing cell; `target` is then as it was before, and the notebook as far as it
-    came stands beside it, in a hidden file: a half-run notebook must not pass for a finished one.
+
+    Args:
+        source: the notebook.
+        target: where to write it; its folder is created.
+        parameters: parameter -> value; see `check_parameters`.
+        cell_timeout: seconds that one cell may take.
+
+    Returns: seconds.
+    Raises: NotebookError with the failing cell; `target` is then as it was before, and the notebook as far as it
+        came stands beside it, in a hidden file: a half-run notebook must not pass for a finished one. OSError that
+        names `target` and the reason if something cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.stem}.part.ipynb")
     started = time.perf_counter()
     checked = check_parameters(source, parameters)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _execute(source, target, checked, cell_timeout)
+    except OSError as error:
+        raise OSError(f"{target} cannot be made: {error.strerror or error}") from error
+    return time.perf_counter() - started
+
+
+def _execute(source: Path, target: Path, parameters: Mapping[str, Any], cell_timeout: int) -> None:
+    partial = target.with_name(f".{target.stem}.part.ipynb")
     bar = {"desc": source.stem, "leave": False} if shows_progress(None) else False
     folder = tempfile.TemporaryDirectory(prefix="ctsl-")
     with folder, _environment(CTSL_PROGRESS="0", PYTHONWARNINGS="default", JUPYTER_PATH=_own_kernel(folder.name)):
@@ -143,7 +179,7 @@ def run_notebook(
             papermill.execute_notebook(
                 str(source),
                 str(partial),
-                parameters=checked,
+                parameters=parameters,
                 kernel_name="python3",
                 progress_bar=bar,
                 log_output=False,
@@ -159,7 +195,6 @@ def run_notebook(
     _check_complete(partial, source.name)
     _tidy(partial)
     partial.replace(target)
-    return time.perf_counter() - started
 
 
 def _own_kernel(folder: str) -> str:

@@ -33,17 +33,25 @@ ALL = ("cifar10", "cifar100", "tiny_imagenet", "market1501")
 
 
 def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> "Plan":
-    """The profile's plan for a data set, with values changed by hand."""
+    """The profile's plan for a data set, with values changed by hand.
+
+    Args:
+        dataset: the name of a data set, or the path of class folders.
+        profile: the name of the profile.
+        parameter: NAME=VALUE each, in place of the profile's values.
+
+    Raises: ValueError that names what does not exist or does not fit.
+    """
     from ctsl_lib.experiments.plan import plan_from
 
-    check_data_set(dataset)
+    dataset = check_data_set(dataset)
     return plan_from(load_profile(profile, dataset=dataset) | parse_assignments(parameter or []), dataset)
 
 
 @app.command()
 def data(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMED)}, market1501.")],
-    fetch: Annotated[bool, typer.Option("--download", help="Fetch it first; its checksum is checked.")] = False,
+    fetch: Annotated[bool, typer.Option("--download", help="Fetch it first; its SHA-256 is checked.")] = False,
 ) -> None:
     """Say where a data set is and what it holds; decode it into the cache."""
     if name not in (*NAMED, "market1501"):
@@ -51,7 +59,8 @@ def data(
             f"NAME must be one of {', '.join(NAMED)}, market1501; got {name!r}{suggestion(name, NAMED)}"
         )
 
-    from ctsl_lib.data.archives import download, find
+    from ctsl_lib.data.archives import find
+    from ctsl_lib.data.sources import download
 
     if fetch:
         download(name)
@@ -94,7 +103,8 @@ def train(
 ) -> None:
     """Run what a table of the paper still lacks. Stop it at any time; the same command goes on.
 
-    Several such commands, on one machine or on several with the same folder of records, share the work.
+    Several such commands, on one machine or on several with the same folder of records, share the work. A run whose
+    loss was not finite is not tried again without --retry-failed.
     """
     plan = plan_of(dataset, profile, parameter)
     try:
@@ -116,11 +126,11 @@ def state_of(spec: "Spec", store: "Store") -> str:
     Returns: done, failed with the reason, running with its epoch, stopped after an epoch (goes on when called
         again), or missing.
     """
-    from ctsl_lib.experiments.sharing import failure
+    from ctsl_lib.experiments.sharing import failure, progress
 
     if store.load(spec) is not None:
         return "done"
-    state = store.checkpoint(spec).state()
+    state = progress(store.checkpoint(spec))
     reason = failure(store, spec)
     return state if reason is None or state.startswith("running") else f"failed: {reason}"
 

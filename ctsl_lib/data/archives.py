@@ -1,6 +1,6 @@
 """Published data sets in the data folder: official archives, read as they are, or trees of class folders.
 
-Nothing is unpacked, so that the data folder may be read-only; every archive is checked against its published md5.
+Nothing is unpacked, so that the data folder may be read-only; every archive is checked by its SHA-256.
 """
 
 import gzip
@@ -9,99 +9,22 @@ import pickle
 import tarfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torchvision
-from torchvision.datasets.utils import check_md5, download_url
 
 from ctsl_lib.data.class_folders import Arrays, read_class_folders
 from ctsl_lib.data.decoding import read_images
 from ctsl_lib.data.files import list_files
+from ctsl_lib.data.sources import FASHION_FOLDER, is_published, known
 from ctsl_lib.environment import data_root
 from ctsl_lib.errors import DataError
 
-
-@dataclass(frozen=True)
-class Source:
-    """What is known of a published data set before a byte of it is read."""
-
-    counts: tuple[int, int]
-    """Training and test images."""
-    classes: int
-    shape: tuple[int, int, int]
-    url: str
-    megabytes: int
-    archive: str
-    """Name of the file to put into the data folder."""
-    folder: str
-    """Name of the folder that the archive unpacks to, or of a tree of class folders."""
-
-
-SOURCES = {
-    "cifar10": Source(
-        (50_000, 10_000), 10, (3, 32, 32),
-        torchvision.datasets.CIFAR10.url, 163, "cifar-10-python.tar.gz", "cifar-10",
-    ),
-    "cifar100": Source(
-        (50_000, 10_000), 100, (3, 32, 32),
-        torchvision.datasets.CIFAR100.url, 162, "cifar-100-python.tar.gz", "cifar-100",
-    ),
-    "tiny_imagenet": Source(
-        (100_000, 10_000), 200, (3, 64, 64),
-        "http://cs231n.stanford.edu/tiny-imagenet-200.zip", 237, "tiny-imagenet-200.zip", "tiny-imagenet-200",
-    ),
-    "fashion_mnist": Source(
-        (60_000, 10_000), 10, (1, 28, 28),
-        torchvision.datasets.FashionMNIST.mirrors[0], 30, "FashionMNIST/raw/*.gz", "FashionMNIST",
-    ),
-}  # fmt: skip
-TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
-_OFFICIAL = {
-    "cifar10": torchvision.datasets.CIFAR10,
-    "cifar100": torchvision.datasets.CIFAR100,
-    "fashion_mnist": torchvision.datasets.FashionMNIST,
-}
-"""Addresses, names and checksums of the published files, kept by torchvision."""
-_FASHION = "FashionMNIST/raw"
-
-
-def download(name: str, root: Path | None = None) -> None:
-    """Fetch a published data set into the data folder and check its checksum; nothing is done twice.
-
-    Args:
-        name: a key of `SOURCES`. root: the data folder; by default what `data_root` says.
-
-    Raises: DataError where it cannot be fetched or written, or is not what was published.
-    """
-    if name == "market1501":
-        raise DataError(
-            "market1501 is given out by its authors alone: `ctsl data market1501` says where to put it"
-        )
-    root = root if root is not None else data_root()
-    source = _known(name)
-    if name == "tiny_imagenet":
-        files = [(source.url, source.archive, TINY_IMAGENET_MD5)]
-    elif name == "fashion_mnist":
-        official = _OFFICIAL[name]
-        files = [(official.mirrors[0] + file, f"{_FASHION}/{file}", md5) for file, md5 in official.resources]
-    elif (root / _OFFICIAL[name].base_folder).exists():
-        return
-    else:
-        files = [(_OFFICIAL[name].url, source.archive, _OFFICIAL[name].tgz_md5)]
-    try:
-        for url, file, md5 in files:
-            place = root / file
-            place.parent.mkdir(parents=True, exist_ok=True)
-            download_url(url, str(place.parent), place.name, md5)
-    except PermissionError as error:
-        raise DataError(f"{root} cannot be written to; let CTSL_DATA name a folder that can ({error})") from error
-    except (RuntimeError, OSError) as error:
-        raise DataError(f"{name} could not be fetched from {source.url}: {error}") from error
+_CIFAR = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
+"""Names and checksums of what is in the archives, kept by torchvision."""
 
 
 def find(name: str, root: Path | None = None) -> tuple[Path, Callable[[], Arrays]]:
@@ -117,23 +40,25 @@ def find(name: str, root: Path | None = None) -> tuple[Path, Callable[[], Arrays
     Raises: DataError that says what to fetch, from where, and how.
     """
     root = root if root is not None else data_root()
-    source = _known(name)
+    source = known(name)
+    archive = root / source.files[0].place
     readers: list[tuple[Path, Callable[[str, Path], Arrays]]] = []
     if name == "tiny_imagenet":
         folder = root / source.folder
         official = _read_tiny if (folder / "val" / "val_annotations.txt").is_file() else _read_tree
-        readers = [(root / source.archive, _read_tiny_zip), (folder, official)]
+        readers = [(archive, _read_tiny_zip), (folder, official)]
     elif name == "fashion_mnist":
-        readers = [(root / _FASHION, _read_fashion_mnist)]
+        readers = [(root / FASHION_FOLDER, _read_fashion_mnist)]
     else:
-        readers = [(root / _OFFICIAL[name].base_folder, _read_cifar), (root / source.archive, _read_cifar)]
+        readers = [(root / _CIFAR[name].base_folder, _read_cifar), (archive, _read_cifar)]
     readers += [(root / f"{source.folder}.zip", _read_tree), (root / source.folder, _read_tree)]
     for path, read in readers:
         if path.exists():
             return path, partial(read, name, path)
+    files = ", ".join(file.place for file in source.files)
     raise DataError(
         f"{name} is not in {root}. Fetch it with `ctsl data {name} --download` ({source.megabytes} MB from "
-        f"{source.url}), or put {source.archive}, or a tree or zip of class folders named {source.folder} "
+        f"{source.files[0].url}), or put {files}, or a tree or zip of class folders named {source.folder} "
         f"(train/<class>/*, test/<class>/*), there. Another folder: set CTSL_DATA."
     )
 
@@ -147,7 +72,7 @@ def check(name: str, arrays: Arrays) -> Arrays:
     Returns: the same arrays.
     Raises: DataError that says what must be and what was found.
     """
-    source = _known(name)
+    source = known(name)
     found = (
         (len(arrays.train_labels), len(arrays.test_labels)),
         len(arrays.class_names),
@@ -161,15 +86,9 @@ def check(name: str, arrays: Arrays) -> Arrays:
     return arrays
 
 
-def _known(name: str) -> Source:
-    if name not in SOURCES:
-        raise DataError(f"data must be one of {', '.join(SOURCES)}; got {name!r}")
-    return SOURCES[name]
-
-
 def _read_tree(name: str, path: Path) -> Arrays:
     """Class folders in place of the published files; grey ones where those are grey."""
-    channels, height, width = _known(name).shape
+    channels, height, width = known(name).shape
     arrays = read_class_folders(path, advice=f"{name} has images of {width}x{height} only")
     if channels == 1 and all((side == side[:, :1]).all() for side in (arrays.train_images, arrays.test_images)):
         arrays = arrays._replace(
@@ -178,19 +97,25 @@ def _read_tree(name: str, path: Path) -> Arrays:
     return arrays
 
 
+def _check_published(path: Path, sha256: str) -> None:
+    if not is_published(path, sha256):
+        raise DataError(f"{path} is damaged; remove it and fetch it again (its SHA-256 is not {sha256})")
+
+
 def _checked(content: bytes, md5: str, place: Path) -> bytes:
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise DataError(f"{place} is damaged; remove it and fetch it again (its checksum is not {md5})")
+        raise DataError(f"{place} is damaged; remove it and fetch it again (its MD5 is not {md5})")
     return content
 
 
 def _read_cifar(name: str, path: Path) -> Arrays:
     """The official archive, or the folder that it unpacks to."""
-    official = _OFFICIAL[name]
+    official = _CIFAR[name]
     if path.is_dir():
         members = {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
     else:
-        with tarfile.open(fileobj=BytesIO(_checked(path.read_bytes(), official.tgz_md5, path))) as archive:
+        _check_published(path, known(name).files[0].sha256)
+        with tarfile.open(path) as archive:
             opened = ((member, archive.extractfile(member)) for member in archive)
             members = {
                 PurePosixPath(member.name).name: file.read() for member, file in opened if file is not None
@@ -217,35 +142,33 @@ def _read_cifar(name: str, path: Path) -> Arrays:
 
 def _read_fashion_mnist(name: str, path: Path) -> Arrays:
     """The four official files, packed (then their checksums are checked) or unpacked."""
-    official = _OFFICIAL[name]
     parts = []
-    for file, md5 in official.resources:  # images and labels for training, then for the test
-        packed, unpacked = path / file, path / file.removesuffix(".gz")
+    for file in known(name).files:  # images and labels for training, then for the test
+        packed = path / PurePosixPath(file.place).name
+        unpacked = packed.with_suffix("")
         if not packed.is_file() and not unpacked.is_file():
-            raise DataError(f"{path} lacks {file}; fetch it with `ctsl data {name} --download`")
+            raise DataError(f"{path} lacks {packed.name}; fetch it with `ctsl data {name} --download`")
+        if packed.is_file():
+            _check_published(packed, file.sha256)
         try:
-            content = (
-                gzip.decompress(_checked(packed.read_bytes(), md5, packed))
-                if packed.is_file()
-                else unpacked.read_bytes()
-            )
+            content = gzip.decompress(packed.read_bytes()) if packed.is_file() else unpacked.read_bytes()
             shape = [int(size) for size in np.frombuffer(content, dtype=">i4", count=content[3], offset=4)]
             values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
         except (OSError, EOFError, ValueError, IndexError) as error:
-            if isinstance(error, DataError):
-                raise
             raise DataError(f"{unpacked} is damaged; remove it and fetch it again ({error})") from error
         parts.append(values[:, None] if len(shape) == 3 else values.astype(np.int64))
-    return Arrays(parts[0], parts[1], parts[2], parts[3], tuple(official.classes))
+    names = torchvision.datasets.FashionMNIST.classes
+    return Arrays(parts[0], parts[1], parts[2], parts[3], tuple(names))
 
 
 def _read_tiny_zip(name: str, path: Path) -> Arrays:
     """The official zip, whose checksum is checked, or class folders in a zip of that name."""
-    if check_md5(str(path), TINY_IMAGENET_MD5):
+    sha256 = known(name).files[0].sha256
+    if is_published(path, sha256):
         return read_tiny_imagenet(path)
     if zipfile.is_zipfile(path) and "val/val_annotations.txt" not in list_files(path).readers:
         return _read_tree(name, path)
-    raise DataError(f"{path} does not have the checksum {TINY_IMAGENET_MD5}: remove it and fetch it again")
+    raise DataError(f"{path} does not have the SHA-256 {sha256}: remove it and fetch it again")
 
 
 def _read_tiny(name: str, path: Path) -> Arrays:

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ctsl_lib.data.types import OnDevice
 from ctsl_lib.randomness import generator
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(OnDevice):
     """A random shift, and perhaps a mirror image, for every image of a data set: one epoch's worth.
 
     Each image has its own draw, which depends on the seed and the epoch alone, not on batches or their order.
@@ -37,10 +38,6 @@ class Augmentation:
         mirrored = torch.rand(n, generator=source) < 0.5 if mirror else torch.zeros(n, dtype=torch.bool)
         return cls(shifts, mirrored, padding, mirror)
 
-    def to(self, device: torch.device | str) -> "Augmentation":
-        """The same draws on `device`."""
-        return Augmentation(self.shifts.to(device), self.mirrored.to(device), self.padding, self.mirror)
-
     def __call__(self, images: Tensor, indices: Tensor) -> Tensor:
         """Crop each image at its own place out of a border of zeros, and mirror those drawn for it.
 
@@ -64,7 +61,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Erasing:
+class Erasing(OnDevice):
     """Random erasing: with some probability one rectangle of an image becomes its data set's mean.
 
     Source: Zhong et al. 2020, arXiv 1708.04896. A rectangle has 2 to 40 % of the image's area and an aspect ratio
@@ -91,10 +88,6 @@ class Erasing:
         width = (area / shape * aspect).sqrt().clamp(max=1)
         top, left = down * (1 - height), right * (1 - width)
         return cls(torch.stack([top, top + height, left, left + width], dim=1))
-
-    def to(self, device: torch.device | str) -> "Erasing":
-        """The same draws on `device`."""
-        return Erasing(self.boxes.to(device))
 
     def __call__(self, images: Tensor, indices: Tensor) -> Tensor:
         """Erase a box of each image.

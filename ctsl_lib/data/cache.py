@@ -2,25 +2,26 @@
 
 import hashlib
 import json
-import os
-import secrets
 import shutil
-import socket
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from ctsl_lib.data.files import walk
-from ctsl_lib.environment import alive, cache_root
+from ctsl_lib.environment import cache_root, open_file, read_whole, remove_remains, temporary_beside
 from ctsl_lib.errors import DataError
 
 FORMAT = 3
 """Incremented when an entry of the same source would hold something else. 2: every entry has a digest. 3: pictures
 are turned as their note says, grey of 16 bits is scaled, what is transparent shows white, links are followed."""
+
+LARGEST = 64 * 2**20
+"""Bytes that the facts of an entry may have."""
 
 
 class Entry(NamedTuple):
@@ -44,12 +45,18 @@ def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[s
             the arrays (see `digest`) unless it has one.
 
     Returns: the entry, its arrays mapped into memory.
-    Raises: DataError where the cache cannot be written or read; and whatever `build` raises.
+    Raises: DataError where the cache cannot be written or read, or the memory is too small; and whatever else `build`
+        raises.
     """
     folder = cache_root() / name
     found = _load(folder)
     if found is None:
-        _write(folder, *build())
+        try:
+            _write(folder, *build())
+        except MemoryError as error:
+            raise DataError(
+                f"the images of {name} need more memory than there is ({error}); a smaller size needs less"
+            ) from error
         found = _load(folder)
     if found is None:
         raise DataError(f"{folder} cannot be read again after it was written; is the disk full or damaged?")
@@ -58,13 +65,15 @@ def cached(name: str, build: Callable[[], tuple[Mapping[str, np.ndarray], dict[s
 
 def _write(folder: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> None:
     about = {"digest": digest(arrays[part] for part in sorted(arrays)), "arrays": sorted(arrays)} | about
-    temporary = _temporary(folder)
+    temporary = temporary_beside(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_remains(folder.parent)
+        remove_remains(folder.parent)
         temporary.mkdir()  # not by tempfile, which would lock others out whatever the umask says
         for part, values in arrays.items():
-            np.save(temporary / f"{part}.npy", values)
+            with (temporary / f"{part}.npy").open("wb") as file:
+                # Given a real file, numpy writes it by means that do not say why they fail.
+                np.save(cast(Any, SimpleNamespace(write=file.write)), values)
         (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
         temporary.rename(folder)
     except OSError as error:
@@ -81,12 +90,15 @@ def _load(folder: Path) -> Entry | None:
     if not folder.exists():
         return None
     try:
-        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        about = json.loads(read_whole(folder / "about.json", LARGEST))
+        files = {part: folder / f"{part}.npy" for part in about["arrays"]}
+        for file in files.values():
+            open_file(file).close()  # NumPy would wait for a pipe
         # Copy-on-write: nobody writes, and PyTorch warns of arrays that cannot be written.
-        arrays = {part: np.load(folder / f"{part}.npy", mmap_mode="c") for part in about["arrays"]}
+        arrays = {part: np.load(file, mmap_mode="c") for part, file in files.items()}
     except (FileNotFoundError, EOFError, ValueError, KeyError, TypeError) as error:
         warnings.warn(f"{folder} in the cache is damaged and is made anew ({error})", stacklevel=3)
-        aside = _temporary(folder)
+        aside = temporary_beside(folder)
         with suppress(FileNotFoundError):  # another process has taken it away meanwhile
             folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
@@ -94,19 +106,6 @@ def _load(folder: Path) -> Entry | None:
     except OSError as error:
         raise DataError(f"{folder} in the cache cannot be read ({error}); CTSL_CACHE may name another") from error
     return Entry(arrays, about)
-
-
-def _temporary(folder: Path) -> Path:
-    """A hidden place beside `folder` of which `_remove_remains` can tell whose it is."""
-    return folder.with_name(f".{folder.name}~{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(4)}")
-
-
-def _remove_remains(root: Path) -> None:
-    """Remove what processes of this machine that are no more left half built."""
-    for place in root.glob(f".*~{socket.gethostname()}~*~*"):
-        pid = place.name.split("~")[-2]
-        if pid.isdecimal() and not alive(int(pid)):
-            shutil.rmtree(place, ignore_errors=True)
 
 
 def digest(arrays: Iterable[np.ndarray]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from ctsl_lib.data.specs import DATA_SETS, DataSettings, ImageFolder, Images, Reid
+from ctsl_lib.data.specs import DATA_SETS, DataSettings, ImageFolder, Images, Reid, one_spelling
 from ctsl_lib.environment import data_root, suggestion
 
 NAMED = tuple(get_args(Images.model_fields["name"].annotation))
@@ -33,11 +33,17 @@ def data_spec(dataset: str, values: Mapping[str, Any]) -> DataSettings:
 
 
 def check_data_set(dataset: str) -> str:
-    """Return `dataset` if it is a known name or a path that exists, else raise a ValueError that says what is."""
+    """Return a known name as it is, or a path that exists in its one spelling, else raise a ValueError.
+
+    For the spelling see `specs.one_spelling`; the message says which names are known.
+    """
     names = [name for name in DATA_SETS if name != "folder"]
-    if dataset not in names and not (data_root() / dataset).exists():
+    if dataset in names:
+        return dataset
+    path = one_spelling(dataset)
+    if not (data_root() / path).exists():
         raise ValueError(
             f"dataset must be one of {', '.join(names)}, or the path of a folder or zip of class folders (looked for "
             f"in {data_root()}); got {dataset!r}{suggestion(dataset, names)}"
         )
-    return dataset
+    return path

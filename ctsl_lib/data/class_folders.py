@@ -8,7 +8,7 @@ import numpy as np
 
 from ctsl_lib.data.decoding import SUFFIXES, read_images, suffix
 from ctsl_lib.data.files import left_out, list_files
-from ctsl_lib.errors import DataError
+from ctsl_lib.errors import DataError, shown
 
 ADVICE = "bring them to one size: `-p size=32` (pixels; any number from 8 on)"
 
@@ -55,7 +55,9 @@ def read_class_folders(path: Path, size: int | None = None, advice: str = ADVICE
     for here, there in (("train", "test"), ("test", "train")):
         missing = sorted(set(classes[here]) - set(classes[there]))
         if missing:
-            raise DataError(f"{path}: {there} has no images for {len(missing)} classes of {here}: {missing[:5]}")
+            raise DataError(
+                f"{path}: {there} has no images for {len(missing)} classes of {here}: {shown(missing)}"
+            )
     images = {split: read_images(files, [name for _, name in chosen[split]], size, advice) for split in chosen}
     if images["train"].shape[1:] != images["test"].shape[1:]:
         raise DataError(f"{path}: images of train and test differ in size; {advice}")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ctsl_lib.data.files import Files
-from ctsl_lib.errors import DataError
+from ctsl_lib.errors import DataError, plain
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What is read, by Pillow's names; a file says itself which it is."""
@@ -32,7 +32,7 @@ _BITS, _PHOTOMETRIC = 258, 262
 
 def suffix(name: str) -> str:
     """How a file's name ends, as words for a message: ".txt", or "without a suffix"."""
-    return PurePosixPath(name).suffix.lower() or "without a suffix"
+    return plain(PurePosixPath(name).suffix.lower(), 20) or "without a suffix"
 
 
 def read_image(content: bytes, size: Size = None) -> np.ndarray:
@@ -79,13 +79,15 @@ def read_images(files: Files, names: Sequence[str], size: Size = None, advice: s
             try:
                 pixels = read_image(content, size)
             except DataError as error:
-                raise DataError(f"{files.path}: {name} cannot be read as an image ({error})") from error
+                raise DataError(
+                    f"{files.path}: {plain(name)} cannot be read as an image ({plain(str(error))})"
+                ) from error
             if row == 0:
                 images = np.empty((len(names), *pixels.shape), dtype=np.uint8)
             (_, height, width), (_, first_height, first_width) = pixels.shape, images.shape[1:]
             if (height, width) != (first_height, first_width):
                 raise DataError(
-                    f"{files.path}: {name} is {width}x{height} (width x height), the images before it "
+                    f"{files.path}: {plain(name)} is {width}x{height} (width x height), the images before it "
                     f"{first_width}x{first_height}; {advice or 'all must have one size'}"
                 )
             images[row] = pixels

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ctsl_lib.errors import DataError
+from ctsl_lib.environment import open_file
+from ctsl_lib.errors import DataError, plain, shown
 
 LARGEST = 512 * 2**20
 """Bytes that one file may have, unpacked: more than a picture of as many pixels as are allowed can need."""
@@ -41,7 +42,7 @@ class Files:
         try:
             return self.readers[name]()
         except _DAMAGE as error:
-            raise DataError(f"{self.path}: {name} cannot be read ({error})") from error
+            raise DataError(f"{self.path}: {plain(name)} cannot be read ({plain(str(error))})") from error
 
 
 def list_files(path: Path) -> Files:
@@ -128,6 +129,7 @@ def _clutter(place: PurePosixPath) -> tuple[str, str]:
 def _list_zip(path: Path, clutter: Counter[str]) -> dict[str, Callable[[], bytes]]:
     """The readable members by path; those passed over are counted in `clutter`."""
     try:
+        open_file(path).close()  # zipfile would wait for a pipe
         archive = zipfile.ZipFile(path)
     except _DAMAGE as error:
         raise DataError(f"{path} is not a whole zip file ({error}); fetch it again") from error
@@ -139,9 +141,9 @@ def _list_zip(path: Path, clutter: Counter[str]) -> dict[str, Callable[[], bytes
         place = PurePosixPath(name)
         drive = PureWindowsPath(info.filename).drive if name != info.filename else ""
         if place.is_absolute() or drive or ".." in place.parts:
-            raise DataError(f"{path} holds {info.filename!r}, which leads out of its folder: not read")
+            raise DataError(f"{path} holds {shown(info.filename)}, which leads out of its folder: not read")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise DataError(f"{path} holds a link, {info.filename!r}: not read")
+            raise DataError(f"{path} holds a link, {shown(info.filename)}: not read")
         top, reason = _clutter(place)
         if reason:
             passed[top] = reason

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from ctsl_lib.data.decoding import SUFFIXES, read_images, suffix
 from ctsl_lib.data.files import Files, left_out, list_files
 from ctsl_lib.data.types import DISTRACTOR
 from ctsl_lib.environment import data_root
-from ctsl_lib.errors import DataError
+from ctsl_lib.errors import DataError, plain
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 NAME = re.compile(r"(-1|\d{4})_c([1-9])s\d_\d{6}_\d{2}(\.\w+)+")
@@ -99,7 +100,7 @@ def _parse(path: Path, name: str) -> tuple[int, int]:
     match = NAME.fullmatch(name.rsplit("/", 1)[-1])
     if match is None:
         raise DataError(
-            f"{path}: {name} must be named like 0002_c1s1_000451_03.jpg (identity, camera, sequence, frame, box)"
+            f"{path}: {plain(name)} must be named like 0002_c1s1_000451_03.jpg (identity, camera, sequence, frame, box)"
         )
     return int(match[1]), int(match[2])
 
@@ -124,14 +125,12 @@ def deviations(market: Market) -> list[str]:
         for name, count in found.items()
         if count != PUBLISHED[name]
     ]
-    cameras: dict[int, set[int]] = {}
-    for part in (market.query, market.gallery):
-        for identity, camera in zip(part.identities.tolist(), part.cameras.tolist(), strict=True):
-            cameras.setdefault(identity, set()).add(camera)
-    queries = Counter(market.query.identities.tolist())
-    for identity in sorted(queries):
-        if len(cameras[identity]) == 1:
-            said.append(
-                f"identity {identity} was seen by one camera only: its {queries[identity]} queries cannot count"
-            )
+    query, gallery = (
+        pd.DataFrame({"identity": side.identities, "camera": side.cameras})
+        for side in (market.query, market.gallery)
+    )
+    cameras = pd.concat([query, gallery]).groupby("identity")["camera"].nunique()
+    queries = query.groupby("identity").size()
+    for identity, count in queries[cameras[queries.index] == 1].items():
+        said.append(f"identity {identity} was seen by one camera only: its {count} queries cannot count")
     return said

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -71,18 +72,14 @@ def _searches(
     images: Tensor, identity: Tensor, camera: Tensor, persons: Tensor, distance: Metric
 ) -> RetrievalSplit:
     """Searches for these persons: the first picture of each by each camera is a query, the others the gallery."""
-    seen: set[tuple[int, int]] = set()
-    query: list[int] = []
-    gallery: list[int] = []
-    for row in torch.isin(identity, persons).nonzero().flatten().tolist():
-        place = (int(identity[row]), int(camera[row]))
-        (gallery if place in seen else query).append(row)
-        seen.add(place)
+    rows = torch.isin(identity, persons).nonzero().flatten()
+    pairs = pd.DataFrame({"identity": identity[rows], "camera": camera[rows]})
+    again = torch.tensor(pairs.duplicated().to_numpy())
 
-    def side(rows: list[int]) -> Sightings:
-        return Sightings(images[rows], identity[rows], camera[rows])
+    def side(chosen: Tensor) -> Sightings:
+        return Sightings(images[chosen], identity[chosen], camera[chosen])
 
-    return RetrievalSplit(side(query), side(gallery), distance)
+    return RetrievalSplit(side(rows[~again]), side(rows[again]), distance)
 
 
 def market_entry(settings: Market1501) -> Entry:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, SerializeAsAny, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SerializeAsAny
 
-from ctsl_lib.environment import data_root
+from ctsl_lib.environment import data_root, expanded
+from ctsl_lib.errors import shown
 
 if TYPE_CHECKING:
     from ctsl_lib.data.types import Dataset
@@ -61,6 +62,26 @@ class Digits(DataSettings, frozen=True, extra="forbid"):
         return digits.content()
 
 
+def one_spelling(path: str) -> str:
+    """A path of images as specs have it, so that one folder is one data set however it is written.
+
+    Args:
+        path: of a folder or zip; a relative one is looked for in the data folder, ~ is the home.
+
+    Returns: the path in the data folder where it lies in it, else the absolute path.
+    Raises: ValueError if it is empty or begins with the home of a user who does not exist.
+    """
+    if not path.strip():
+        raise ValueError("path must name a folder or a zip; got nothing")
+    root = Path(os.path.normpath(data_root().absolute()))
+    place = Path(os.path.normpath(root / expanded("path", path)))
+    return place.relative_to(root).as_posix() if root in place.parents else str(place)
+
+
+DataPath = Annotated[str, AfterValidator(one_spelling)]
+"""A folder or zip of images."""
+
+
 class Images(DataSettings, frozen=True, extra="forbid"):
     """A published data set of real images; where it is looked for, see `ctsl data`."""
 
@@ -89,24 +110,10 @@ class ImageFolder(Images, frozen=True, extra="forbid"):
     """Your own images: a folder or zip with train/<class>/* and test/<class>/*."""
 
     name: Literal["folder"] = "folder"  # type: ignore[assignment]
-    path: str
+    path: DataPath
     """Folder or zip; a relative path is looked for in the data folder."""
     size: int | None = Field(default=None, ge=8)
     """Shorten each image's smaller side to this and crop its middle; None where all have one size."""
-
-    @field_validator("path")
-    @classmethod
-    def _one_spelling(cls, path: str) -> str:
-        """Relative to the data folder where it lies in it, else absolute: one folder is one data set."""
-        if not path.strip():
-            raise ValueError("path must name a folder or a zip of class folders; got nothing")
-        try:
-            home = Path(path).expanduser()
-        except RuntimeError as error:
-            raise ValueError(f"path begins with the home of a user who is not known: {path!r}") from error
-        root = Path(os.path.normpath(data_root().absolute()))
-        place = Path(os.path.normpath(root / home))
-        return place.relative_to(root).as_posix() if root in place.parents else str(place)
 
 
 class Reid(DataSettings, frozen=True, extra="forbid"):
@@ -127,7 +134,7 @@ class Market1501(Reid, frozen=True, extra="forbid"):
     """Market-1501, or another set in its layout; it is given out by its authors and never downloaded."""
 
     name: Literal["market1501"] = "market1501"
-    path: str | None = None
+    path: DataPath | None = None
     """Folder or zip; a relative path is looked for in the data folder. None: see `market1501.find_market`."""
     identities: int | None = Field(default=None, ge=2)
     """Persons to train on; None for all that validation leaves."""
@@ -215,8 +222,8 @@ def _by_name(value: Any) -> Any:
     if isinstance(value, DataSettings) or not isinstance(value, Mapping):
         return value
     name = value.get("name")
-    if name not in DATA_SETS:
-        raise ValueError(f"name must be one of {', '.join(DATA_SETS)}; got {name!r}")
+    if not isinstance(name, str) or name not in DATA_SETS:
+        raise ValueError(f"name must be one of {', '.join(DATA_SETS)}; got {shown(name)}")
     return DATA_SETS[name].model_validate(dict(value))
 
 

@@ -1,8 +1,8 @@
 """Data sets as tensors in memory."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -14,7 +14,18 @@ SplitName = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
-class Split:
+class OnDevice:
+    """Something with fields that are tensors, or hold tensors, which can be moved to a device together."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same with all tensors on `device`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {name: value.to(device) for name, value in values.items() if hasattr(value, "to")}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Split(OnDevice):
     """Images with their labels; `true_labels` differ from `labels` where label noise was added."""
 
     images: Tensor
@@ -27,13 +38,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def to(self, device: torch.device | str) -> "Split":
-        """The same on `device`."""
-        return Split(self.images.to(device), self.labels.to(device), self.true_labels.to(device))
-
 
 @dataclass(frozen=True)
-class Sightings:
+class Sightings(OnDevice):
     """Pictures of persons, each with who it shows and which camera took it."""
 
     images: Tensor
@@ -46,13 +53,9 @@ class Sightings:
     def __len__(self) -> int:
         return len(self.identity)
 
-    def to(self, device: torch.device | str) -> "Sightings":
-        """The same on `device`."""
-        return Sightings(self.images.to(device), self.identity.to(device), self.camera.to(device))
-
 
 @dataclass(frozen=True)
-class RetrievalSplit:
+class RetrievalSplit(OnDevice):
     """What retrieval is judged on: each query is searched for in the gallery. Nobody in it was trained on."""
 
     query: Sightings
@@ -63,16 +66,12 @@ class RetrievalSplit:
     def __len__(self) -> int:
         return len(self.query)
 
-    def to(self, device: torch.device | str) -> "RetrievalSplit":
-        """The same on `device`."""
-        return RetrievalSplit(self.query.to(device), self.gallery.to(device), self.distance)
-
 
 EvaluationSplit = Split | RetrievalSplit
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(OnDevice):
     """The three splits of a data set and what a network has to know of it."""
 
     name: str
@@ -111,9 +110,3 @@ class Dataset:
         device = self.train.images.device
         mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (self.mean, self.std))
         return mean, std
-
-    def to(self, device: torch.device | str) -> "Dataset":
-        """The same data set with its tensors on `device`."""
-        return replace(
-            self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
-        )

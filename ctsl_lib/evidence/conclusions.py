@@ -12,6 +12,7 @@ from ctsl_lib.evidence.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECI
 from ctsl_lib.evidence.labels import label
 from ctsl_lib.evidence.statistics import effect_intervals
 from ctsl_lib.evidence.tables import interval_in
+from ctsl_lib.experiments.plan import LONGER
 
 MOST_SEEDS = 1000
 
@@ -96,25 +97,42 @@ def _takes(one: Comparison) -> str:
     )
 
 
-def table_in_words(table: pd.DataFrame, effects: pd.DataFrame) -> list[str]:
-    """What the tables of methods and of the ablation say, one sentence a row.
+def methods_in_words(table: pd.DataFrame, baseline: str = "independent") -> list[str]:
+    """What a table of methods says, one sentence a method.
 
     Args:
-        table: a `summary` of methods against independent training, in percent.
-        effects: from `factorial_effects`.
+        table: a `summary` of methods against the baseline, in percent; with `by`, its last index level is the method.
+        baseline: the one that the summary was made with.
 
-    Returns: sentences; a method that shares fewer than two seeds with independent training has none.
+    Returns: sentences; a method that shares fewer than two seeds with the baseline has none.
     """
     said = []
-    for name, row in table.iterrows():
+    for place, row in table.iterrows():
+        *where, method = place if isinstance(place, tuple) else (place,)
         gain = interval_in(row, "difference")
         if gain.n < 2:
             continue
         verdict = "cannot be told apart from"
         if gain.excludes_zero:
             verdict = "is better than" if gain.mean > 0 else "is worse than"
+        before = ", ".join(map(str, where)) + ": " if where else ""
         bounds = f"{gain.mean:+.2f} points, 95 % interval {gain.low:+.2f} to {gain.high:+.2f}, {gain.n} seeds"
-        said.append(f"{label(str(name))} {verdict} independent training ({bounds}).")
+        said.append(f"{before}{label(str(method))} {verdict} {_training(baseline)} ({bounds}).")
+    return said
+
+
+def _training(baseline: str) -> str:
+    spoken = {"independent": "independent training", LONGER: "independent training for twice the epochs"}
+    return spoken.get(baseline, label(baseline))
+
+
+def effects_in_words(effects: pd.DataFrame) -> list[str]:
+    """What the table of an ablation says, one sentence a contrast.
+
+    Args:
+        effects: from `factorial_effects`, in percentage points.
+    """
+    said = []
     for contrast, effect in effect_intervals(effects).items():
         kind = "interaction" if "×" in contrast else "main effect"
         clear = "excludes" if effect.excludes_zero else "contains"

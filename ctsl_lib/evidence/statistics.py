@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ctsl_lib.losses.methods import ABLATIONS
 from ctsl_lib.losses.objective import GROUPS
 
 
@@ -115,25 +116,17 @@ def factorial_effects(frame: pd.DataFrame, metric: str = "top1") -> pd.DataFrame
     Raises: ValueError if a row is missing.
     """
     values = pivot(frame, metric).dropna()
-    factors = list(GROUPS)
-    wanted = ["+".join(c) or "none" for r in range(len(factors) + 1) for c in combinations(factors, r)]
-    missing = [row for row in wanted if row not in values]
+    missing = [row for row in ABLATIONS if row not in values]
     if missing:
         raise ValueError(f"effects need all eight ablation rows, missing: {', '.join(missing)}")
-    present = {row: set(row.split("+")) for row in wanted}
     rows = {}
-    for size in range(1, len(factors) + 1):
-        for chosen in combinations(factors, size):
-            sign = {row: (-1) ** sum(factor not in present[row] for factor in chosen) for row in wanted}
-            contrast = sum((sign[row] * values[row] for row in wanted), start=0 * values["none"]) / 4
-            effect = mean_interval(contrast.to_numpy())
-            rows[" × ".join(chosen)] = {
-                "effect": effect.mean,
-                "low": effect.low,
-                "high": effect.high,
-                "n": effect.n,
-            }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("contrast")
+    for size in range(1, len(GROUPS) + 1):
+        for chosen in combinations(GROUPS, size):
+            sign = {row: (-1) ** sum(kind not in row.split("+") for kind in chosen) for row in ABLATIONS}
+            contrast = sum((sign[row] * values[row] for row in ABLATIONS), start=0 * values["none"]) / 4
+            rows[" × ".join(chosen)] = mean_interval(contrast.to_numpy())._asdict()
+    table = pd.DataFrame.from_dict(rows, orient="index").rename(columns={"mean": "effect"})
+    return table.rename_axis("contrast")
 
 
 def effect_intervals(table: pd.DataFrame) -> dict[str, Interval]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ctsl_lib.environment import write_atomically
 from ctsl_lib.evidence.labels import label, metric_label, pair_name
 from ctsl_lib.evidence.statistics import NO_INTERVAL, Interval, mean_interval, paired_difference, pivot
 from ctsl_lib.experiments.plan import Plan
@@ -218,9 +219,10 @@ def export(table: pd.DataFrame, shown: pd.DataFrame, folder: Path, name: str) ->
         name: of both files, without an ending.
 
     Returns: the paths of the CSV and of the LaTeX file.
+    Raises: OSError that names the file that cannot be written, and says why.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     csv, latex = folder / f"{name}.csv", folder / f"{name}.tex"
-    table.to_csv(csv, float_format="%.4f")
-    latex.write_text(shown.to_latex(escape=True), encoding="utf-8")
+    text = shown.to_latex(escape=True)
+    write_atomically(csv, lambda temporary: table.to_csv(temporary, float_format="%.4f"))
+    write_atomically(latex, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return csv, latex

@@ -1,12 +1,12 @@
 """Many runs: the specs of a grid, and processes that run them side by side."""
 
-import multiprocessing
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ctsl_lib.data.specs import DataSpec
 from ctsl_lib.environment import cores, shows_progress
-from ctsl_lib.errors import GridError, NonFiniteLossError, RunClaimedError, WorkerDiedError
+from ctsl_lib.errors import GridError, NonFiniteLossError, RunClaimedError, StateError, WorkerDiedError
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.sharing import failure, is_claimed, tidy
 from ctsl_lib.experiments.spec import Record, Spec
@@ -72,15 +72,7 @@ def run_grid(
         meanwhile; other errors of `run`, at once.
     """
     store = store if store is not None else Store()
-    work = Work(
-        store,
-        executor,
-        keep_weights=keep_weights,
-        device=device,
-        threads=threads,
-        progress=progress,
-        retry_failed=retry_failed,
-    )
+    work = Work(store, executor, keep_weights, device, threads, progress, retry_failed)
     work.finish(specs)
     work.check()
     records = [store.load(spec) for spec in specs]
@@ -89,28 +81,24 @@ def run_grid(
     return [record for record in records if record is not None]
 
 
+@dataclass
 class Work:
-    """Runs that are to be done, by this process and by others that do the same, and what became of them."""
+    """Runs that are to be done, by this process and by others that do the same, and what became of them.
 
-    def __init__(
-        self,
-        store: Store,
-        executor: Executor | None,
-        *,
-        keep_weights: bool = False,
-        device: torch.device | str | None = None,
-        threads: int = 1,
-        progress: bool | None = None,
-        retry_failed: bool = False,
-    ) -> None:
-        """Do nothing yet; for the arguments see `run_grid`."""
-        self.store, self.executor, self.keep = store, executor, keep_weights
-        self.device, self.threads, self.progress = device, threads, progress
-        self.retry = retry_failed
-        self.failed: dict[Spec, str] = {}
-        """Why runs failed."""
-        self.deaths: Counter[Spec] = Counter()
-        self._known: set[DataSpec] = set()
+    For the settings see `run_grid`.
+    """
+
+    store: Store
+    executor: Executor | None
+    keep_weights: bool = False
+    device: torch.device | str | None = None
+    threads: int = 1
+    progress: bool | None = None
+    retry_failed: bool = False
+    failed: dict[Spec, str] = field(default_factory=dict, init=False)
+    """Why runs failed."""
+    _deaths: Counter[Spec] = field(default_factory=Counter, init=False)
+    _known: set[DataSpec] = field(default_factory=set, init=False)
 
     def finish(self, specs: Sequence[Spec], *, wait: bool = True) -> None:
         """Run what has no record.
@@ -130,7 +118,7 @@ class Work:
                 bar.refresh()
                 # Stage 1 comes first, because several runs may need the same networks and must not all train them.
                 self._round(first, True, bar)
-                busy = self._round([spec for spec in main if self._can_start(spec)], self.keep, bar)
+                busy = self._round([spec for spec in main if self._can_start(spec)], self.keep_weights, bar)
                 if not busy or not wait:
                     return
                 if not said:
@@ -149,7 +137,7 @@ class Work:
         """The runs of stage 1 that are needed, and the runs without a record."""
         main = []
         for spec in dict.fromkeys(specs):
-            if self.store.load(spec, weights=self.keep) is None:
+            if self.store.load(spec, weights=self.keep_weights) is None:
                 main.append(spec)
             elif not is_claimed(self.store.checkpoint(spec)):
                 tidy(self.store, spec)
@@ -159,7 +147,7 @@ class Work:
         return first, main
 
     def _has_failed(self, spec: Spec) -> bool:
-        if spec not in self.failed and not self.retry:
+        if spec not in self.failed and not self.retry_failed:
             reason = failure(self.store, spec)
             if reason is not None and self.store.load(spec) is None:
                 self.failed[spec] = f"{reason}; it failed before and was not tried again"
@@ -188,8 +176,8 @@ class Work:
             for spec, error in _outcomes(left, work, self.executor):
                 if isinstance(error, RunClaimedError):
                     busy.append(spec)
-                elif isinstance(error, WorkerDiedError) and not self.deaths[spec]:
-                    self.deaths[spec] += 1
+                elif isinstance(error, WorkerDiedError) and not self._deaths[spec]:
+                    self._deaths[spec] += 1
                     tqdm.write(f"{name_of(spec)}: {error}; it is tried once more", file=sys.stderr)
                     again.append(spec)
                 elif error is not None:
@@ -209,7 +197,7 @@ def name_of(spec: Spec) -> str:
 
 def _concerns_one_run(error: Exception) -> bool:
     """Whether other runs may go on: the error comes from what this run computed or from what it needed."""
-    kinds = (RunClaimedError, NonFiniteLossError, MemoryError, WorkerDiedError, BrokenExecutor)
+    kinds = (RunClaimedError, NonFiniteLossError, StateError, MemoryError, WorkerDiedError, BrokenExecutor)
     if isinstance(error, (*kinds, torch.OutOfMemoryError)):
         return True
     said = str(error)
@@ -229,13 +217,8 @@ def _outcomes(
         for future in as_completed(futures):
             yield futures[future], _error(future.result)
     except (KeyboardInterrupt, SystemExit):
-        for future in futures:
-            future.cancel()
         if isinstance(executor, Workers):
             executor.end()
-        elif isinstance(executor, ProcessPoolExecutor):
-            for worker in multiprocessing.active_children():
-                worker.terminate()
         raise
     finally:
         for future in futures:
@@ -268,8 +251,4 @@ def process_pool(processes: int | None = None) -> Iterator[Executor | None]:
         yield None
         return
     with Workers(processes) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.end()
-            raise
+        yield pool

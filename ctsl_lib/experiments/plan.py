@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from ctsl_lib.data.catalogue import data_class, data_spec
 from ctsl_lib.data.specs import DATA_SETS, DataSpec
 from ctsl_lib.environment import suggestion
+from ctsl_lib.errors import shown
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import baselines, factorial, methods
@@ -192,6 +193,11 @@ def plan_from(values: Mapping[str, Any], dataset: str, *, others: Literal["refus
         raise ValueError(f"{dataset} has no setting for {', '.join(foreign)}")
     data = {name: value for name, value in given.items() if name in kind.model_fields}
     switches = {name: values[name] for name in SWITCHES if name in values}
+    weights = values.get("weights", {})
+    if not isinstance(weights, Mapping):
+        raise ValueError(
+            f"weights must give each term a number, such as {{ce: 1, self: 0.5}}; got {shown(weights)}"
+        )
     own = {name: values[name] for name in OWN if name in values and name != "weights"}
     return Plan.model_validate(
         own
@@ -199,7 +205,7 @@ def plan_from(values: Mapping[str, Any], dataset: str, *, others: Literal["refus
             "dataset": dataset,
             "data": data_spec(dataset, data),
             "recipe": {name: values[name] for name in Recipe.model_fields if name in values},
-            "objective": dict(values.get("weights", {})) | switches,
+            "objective": dict(weights) | switches,
         }
     )
 

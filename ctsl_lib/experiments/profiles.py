@@ -1,5 +1,6 @@
 """Profiles: settings of a plan from files, and settings that a person types."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import yaml
 
 from ctsl_lib import ROOT
 from ctsl_lib.data.catalogue import retrieval_sets
+from ctsl_lib.errors import shown
 
 PROFILES = ROOT / "notebooks" / "profiles"
 
@@ -20,23 +22,31 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not name.isidentifier():
             raise ValueError(f"a parameter must read NAME=VALUE, got {assignment!r}")
         try:
-            values[name] = _number_or(yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            reason = getattr(error, "problem", None) or "it cannot be read"
-            raise ValueError(f"the value of a parameter must be YAML, got {assignment!r}: {reason}") from None
+            values[name] = _read_yaml(text)
+        except ValueError as error:
+            raise ValueError(f"the value of a parameter must be YAML, got {shown(assignment)}: {error}") from None
     return values
 
 
-def _number_or(value: Any) -> Any:
-    """The value with texts such as 1e-3, which YAML 1.1 does not take for a number, as numbers."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    if isinstance(value, list):
-        return [_number_or(item) for item in value]
-    return value
+class _Yaml(yaml.SafeLoader):
+    """YAML in which texts such as 1e-3 are numbers, as they are since YAML 1.2."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+"),
+    list("-+.0123456789"),
+)
+
+
+def _read_yaml(content: str | bytes) -> Any:
+    """What YAML says; raises a ValueError with the reason in one line if it says nothing."""
+    try:
+        return yaml.load(content, _Yaml)
+    except yaml.YAMLError as error:
+        raise ValueError(getattr(error, "problem", None) or "it cannot be read") from None
+    except Exception as error:  # a date that is none, lists within lists: what may come is written nowhere
+        raise ValueError(f"it cannot be read ({type(error).__name__})") from None
 
 
 def load_profile(name: str, folder: Path = PROFILES, *, dataset: str = "") -> dict[str, Any]:
@@ -47,12 +57,17 @@ def load_profile(name: str, folder: Path = PROFILES, *, dataset: str = "") -> di
         folder: where the profiles are.
         dataset: for a data set of person re-identification NAME_reid.yaml is read instead, if it exists.
 
-    Returns: setting -> value. Raises: ValueError if there is no such profile.
+    Returns: setting -> value. Raises: ValueError if there is no such profile, or if it cannot be read.
     """
     paths = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
     names = [stem for stem in paths if not stem.endswith("_reid")]
     if name not in names:
         raise ValueError(f"profile must be one of {', '.join(names)}; got {name!r}")
     path = paths.get(f"{name}_reid", paths[name]) if dataset in retrieval_sets() else paths[name]
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return {key: _number_or(value) for key, value in values.items()}
+    try:
+        values = _read_yaml(path.read_bytes()) or {}
+    except ValueError as error:
+        raise ValueError(f"{path} must be YAML: {error}") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ValueError(f"{path} must give names values, such as `epochs: 3`; got {shown(values)}")
+    return values

@@ -92,15 +92,16 @@ def current_commit() -> str:
 
     It is read once, before the first run, because that is the code that this process has loaded.
     """
-    folder = ROOT / "ctsl_lib"
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "--", "."],
-            cwd=folder, capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
+        commit = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("+changes" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    """What git answers about the library's folder."""
+    command = ["git", *arguments]
+    done = subprocess.run(command, cwd=ROOT / "ctsl_lib", capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -47,8 +47,9 @@ def run(
         wait: whether to wait, if another process works on the same run, until it is done or gives up.
 
     Returns: the record, which has been saved.
-    Raises: DataError if the images are missing; RunClaimedError instead of waiting; the errors of `train`. A loss that
-        is not finite leaves a file beside the place of the record, see `sharing.write_failure`.
+    Raises: DataError if the images are missing; StateError if a folder is where a file must be written;
+        RunClaimedError instead of waiting; the errors of `train`. A loss that is not finite leaves a file beside
+        the place of the record, see `sharing.write_failure`.
     """
     store = store if store is not None else Store()
     keep_weights = keep_weights or spec.stage == 1
@@ -77,6 +78,7 @@ def run(
 def _run_claimed(
     spec: Spec, store: Store, keep_weights: bool, device: torch.device, progress: bool | None, before: object
 ) -> Record:
+    store.check_places(spec)
     checkpoint = store.checkpoint(spec)
     with claimed(checkpoint, spec.recipe.epochs):
         # Another process may just have finished; files as they were before the claim have been looked at.

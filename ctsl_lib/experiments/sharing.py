@@ -7,16 +7,16 @@ it is believed to work as long as its note was touched a short time ago.
 import json
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from ctsl_lib.environment import alive, write_atomically
-from ctsl_lib.errors import RunClaimedError
+from ctsl_lib.environment import alive, read_whole, write_atomically
+from ctsl_lib.errors import RunClaimedError, plain
 from ctsl_lib.experiments.provenance import current_commit
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
@@ -44,12 +44,12 @@ def claimed(checkpoint: Checkpoint, epochs: int) -> Iterator[None]:
 
     Raises: RunClaimedError if a living process, or another thread of this one, works on it.
     """
-    path = checkpoint.note_path.resolve()
+    path = _place(checkpoint)
     with _locked(path.parent):
         if is_claimed(checkpoint):
             raise RunClaimedError(f"another process works on {path.stem}")
         _mine.add(path)
-        checkpoint.note(epochs_done(checkpoint) if checkpoint.path.exists() else 0, epochs)
+        checkpoint.note(epochs_done(checkpoint) if has_state(checkpoint) else 0, epochs)
     over = threading.Event()
     beating = threading.Thread(target=_beat, args=(path, over), daemon=True)
     beating.start()
@@ -63,20 +63,25 @@ def claimed(checkpoint: Checkpoint, epochs: int) -> Iterator[None]:
         _mine.discard(path)
 
 
+def _place(checkpoint: Checkpoint) -> Path:
+    """The one path of a note; what lies there may itself be a link."""
+    return Path(os.path.realpath(checkpoint.note_path.parent)) / checkpoint.note_path.name
+
+
 def _beat(path: Path, over: threading.Event) -> None:
     while not over.wait(BEAT):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # the note is gone, or may not be touched: then the claim expires
             os.utime(path)
 
 
 def _give_up(checkpoint: Checkpoint) -> None:
     """Say in the note that nobody works on the run any more; without a saved state no note is needed."""
-    note = _read(checkpoint.note_path)
-    if not note or not checkpoint.path.exists():
-        checkpoint.note_path.unlink(missing_ok=True)
-        return
-    text = json.dumps(note | {"pid": NOBODY})
-    write_atomically(checkpoint.note_path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    note = checkpoint.read_note()
+    if note is None or not has_state(checkpoint):
+        with suppress(OSError):  # what cannot be removed expires
+            checkpoint.note_path.unlink()
+    else:
+        checkpoint.write_note(note.model_copy(update={"pid": NOBODY}))
 
 
 @contextmanager
@@ -97,44 +102,39 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def is_claimed(checkpoint: Checkpoint) -> bool:
     """Whether a living process, or a thread of this one, works on the run."""
-    path = checkpoint.note_path
-    note = _read(path)
+    path, note = checkpoint.note_path, checkpoint.read_note()
     try:
-        if note["host"] != socket.gethostname():
-            return time.time() - path.stat().st_mtime < LEASE
-        pid = int(note["pid"])
-        if pid == os.getpid():
-            return path.resolve() in _mine  # else an earlier process had the same number
-        return _alive(pid, path.stat().st_mtime)
-    except (FileNotFoundError, KeyError, TypeError, ValueError):
+        touched = path.stat().st_mtime
+    except OSError:
         return False
+    if note is None or note.pid == NOBODY:
+        return False
+    here = note.host == socket.gethostname()
+    if here and note.pid == os.getpid():
+        return _place(checkpoint) in _mine  # else an earlier process had the same number
+    if here and sys.platform != "win32":
+        return alive(note.pid, touched)
+    return time.time() - touched < LEASE  # a process that cannot be seen from here
+
+
+def progress(checkpoint: Checkpoint) -> str:
+    """How a run without a record stands, in words: running, with its epoch; stopped, with its epoch; missing."""
+    note = checkpoint.read_note()
+    if note is None:
+        return "stopped" if has_state(checkpoint) else "missing"
+    state = "running:" if is_claimed(checkpoint) else "stopped after"
+    return f"{state} epoch {note.epoch} of {note.epochs}"
+
+
+def has_state(checkpoint: Checkpoint) -> bool:
+    """Whether something lies at the place of the run's state; whether it can be used, a run finds out."""
+    return os.path.lexists(checkpoint.path)
 
 
 def epochs_done(checkpoint: Checkpoint) -> int:
     """How many epochs the note says are finished; 0 without a note."""
-    epoch = _read(checkpoint.note_path).get("epoch", 0)
-    return epoch if isinstance(epoch, int) else 0
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return note if isinstance(note, dict) else {}
-
-
-def _alive(pid: int, moment: float) -> bool:
-    """Whether the process that had this number at `moment` still works: no zombie, and no younger process."""
-    if not alive(pid):
-        return False
-    try:  # on Linux; elsewhere nothing more is known
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        system = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
-        boot = next(int(line.split()[1]) for line in system if line.startswith("btime"))
-        return stat[0] not in "ZX" and boot + int(stat[19]) / os.sysconf("SC_CLK_TCK") < moment + 5
-    except (OSError, ValueError, IndexError, StopIteration):
-        return True
+    note = checkpoint.read_note()
+    return note.epoch if note is not None else 0
 
 
 def failure_path(store: Store, spec: Spec) -> Path:
@@ -169,8 +169,11 @@ def failure(store: Store, spec: Spec) -> str | None:
         store: where its record would be.
         spec: the run.
     """
-    facts = _read(failure_path(store, spec))
-    return str(facts["reason"]) if "reason" in facts else None
+    try:
+        facts = json.loads(read_whole(failure_path(store, spec), 2**20))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return plain(str(facts["reason"])) if isinstance(facts, dict) and "reason" in facts else None
 
 
 def tidy(store: Store, spec: Spec) -> None:
@@ -181,6 +184,7 @@ def tidy(store: Store, spec: Spec) -> None:
         spec: the run.
     """
     store.checkpoint(spec).clear()
-    failure_path(store, spec).unlink(missing_ok=True)
-    for half in store.path(spec).parent.glob(f".{spec.key}.*.tmp"):
-        half.unlink(missing_ok=True)
+    halves = store.path(spec).parent.glob(f".{spec.key}.*.tmp")
+    for path in (failure_path(store, spec), *halves):
+        with suppress(OSError):  # what cannot be removed does no harm: the record counts
+            path.unlink()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctsl_lib.data.specs import DataSpec
-from ctsl_lib.environment import read_whole, records_root, write_atomically
+from ctsl_lib.environment import expanded, read_whole, records_root, write_atomically
 from ctsl_lib.errors import DataError, StateError, explained, shown
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.models.registry import build_peer
@@ -27,7 +27,7 @@ class Store:
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
-        self.root = Path(root) if root is not None else records_root()
+        self.root = expanded("root", root) if root is not None else records_root()
         self._digests: dict[DataSpec, str | None] = {}
 
     def path(self, spec: Spec) -> Path:
@@ -40,8 +40,19 @@ class Store:
 
     def checkpoint(self, spec: Spec) -> Checkpoint:
         """The checkpoint that a run of `spec` saves its state to until it has a record."""
-        every = float(os.environ.get("CTSL_CHECKPOINT", "30"))
-        return Checkpoint(self.path(spec).with_suffix(".ckpt"), every, spec.key)
+        every = os.environ.get("CTSL_CHECKPOINT", "30")
+        try:
+            seconds = float(every)
+        except ValueError:
+            raise ValueError(f"CTSL_CHECKPOINT must be a number of seconds, got {every!r}") from None
+        return Checkpoint(self.path(spec).with_suffix(".ckpt"), seconds, spec.key)
+
+    def check_places(self, spec: Spec) -> None:
+        """Raise a StateError that names a folder in the place of a file that a run of `spec` will write."""
+        for suffix in (".json", ".pt", ".ckpt", ".running", ".failed"):
+            place = self.path(spec).with_suffix(suffix)
+            if place.is_dir():
+                raise StateError(f"{place} is a folder in the place of a file: move it away")
 
     def data_digest(self, data: DataSpec, *, again: bool = False) -> str | None:
         """The digest of a data set's images as they are now.
@@ -102,7 +113,7 @@ class Store:
                 "data_digest": record.data_digest,
                 "channels": channels,
                 "num_classes": peers[0].classifier.out_features,
-                "peers": [{name: value.cpu() for name, value in peer.state_dict().items()} for peer in peers],
+                "peers": [peer.state_dict() for peer in peers],
             }
             write_state(self.weights_path(record.spec), kept)
         text = record.model_dump_json(indent=1) + "\n"

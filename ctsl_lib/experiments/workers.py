@@ -69,6 +69,17 @@ class Workers(Executor):
         if wait:
             self.end()
 
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Let the workers finish; after an error or a signal end them instead, whatever they work on.
+
+        Args:
+            kind, error, trace: what the block ended with, if not by itself.
+        """
+        if error is None:
+            self.shutdown(wait=True)
+        else:
+            self.end()
+
     def end(self) -> None:
         """End all workers within seconds; what they work on fails, and nothing is taken on any more."""
         with self._lock:

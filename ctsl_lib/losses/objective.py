@@ -122,9 +122,13 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         if not isinstance(values, Mapping):
             return values
         own = {name: values[name] for name in values if name in REGISTERED and name not in BUILT_IN}
-        extra = dict(values.get("extra", ())) | own
+        try:
+            extra = dict(values.get("extra", ())) | own
+        except (TypeError, ValueError):
+            return values  # the check of the field itself says what is wrong
+        pairs = [(name, weight) for name, weight in extra.items() if weight != 0]
         return {name: value for name, value in values.items() if name not in own} | {
-            "extra": tuple(sorted((name, weight) for name, weight in extra.items() if weight != 0))
+            "extra": tuple(sorted(pairs, key=lambda pair: str(pair[0])))
         }
 
     @model_validator(mode="after")

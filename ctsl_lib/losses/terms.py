@@ -6,6 +6,7 @@ This module alone decides what is a fixed target: a peer teaches, and is not tau
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import torch
@@ -31,12 +32,26 @@ class Step:
     """(B,) class indices."""
     frozen: Sequence[Tensor]
     """For each peer the (B, C) logits of its frozen copy; empty if no term needs them."""
-    relations: Relations | None
-    """The relation losses of all peers, computed together; None if no term needs them."""
+    chosen: Sequence[int]
+    """The peers that learn in this step; only their terms are computed."""
+    compiled: bool = False
+    """Whether to compile the inner loop of the relation losses."""
 
     def others(self, k: int) -> list[PeerOutput]:
         """The fixed targets of peer k: all other peers."""
         return [target for j, target in enumerate(self.targets) if j != k]
+
+    @cached_property
+    def relations(self) -> Relations:
+        """The relation losses of all peers, computed together when a term first asks for them."""
+        distance, angle = self.objective.distance > 0, self.objective.angle > 0
+        if not self.objective.detach_relations:
+            moving = [output.embedding for output in self.outputs]
+            return _moving_relation_losses(moving, distance=distance, angle=angle, compiled=self.compiled)
+        # A peer that is not chosen takes no step now, so its gradient is not computed.
+        sides = [(self.outputs if k in self.chosen else self.targets)[k] for k in range(len(self.outputs))]
+        embeddings = [side.embedding for side in sides]
+        return relation_losses(embeddings, distance=distance, angle=angle, compiled=self.compiled)
 
 
 @term("ce")
@@ -56,14 +71,12 @@ def response(step: Step, k: int) -> Tensor:
 @term("distance", needs="peers")
 def distance(step: Step, k: int) -> Tensor:
     """Difference from the other peers' relative distances, mean over these peers."""
-    assert step.relations is not None
     return step.relations.distance[k]
 
 
 @term("angle", needs="peers")
 def angle(step: Step, k: int) -> Tensor:
     """Difference from the other peers' angles, mean over these peers."""
-    assert step.relations is not None
     return step.relations.angle[k]
 
 
@@ -107,14 +120,7 @@ def weighted_terms(
         got = "none" if frozen is None else len(frozen)
         raise ValueError(f"the self term needs frozen logits for {len(outputs)} peers, got {got}")
     targets = [output.detach() for output in outputs]
-    step = Step(
-        objective,
-        outputs,
-        targets,
-        labels,
-        frozen or (),
-        _relations(objective, outputs, targets, chosen, compiled),
-    )
+    step = Step(objective, outputs, targets, labels, frozen or (), chosen, compiled)
     scales = {"self": objective.temperature**2 if objective.scale_self_by_t2 else 1.0}
     weights = {
         name: weight * scales.get(name, 1.0)
@@ -124,23 +130,6 @@ def weighted_terms(
     return [
         {name: weight * REGISTERED[name].compute(step, k) for name, weight in weights.items()} for k in chosen
     ]
-
-
-def _relations(
-    objective: Objective,
-    outputs: Sequence[PeerOutput],
-    targets: Sequence[PeerOutput],
-    chosen: Sequence[int],
-    compiled: bool,
-) -> Relations | None:
-    wanted = {"distance": objective.distance > 0, "angle": objective.angle > 0}
-    if len(outputs) < 2 or not any(wanted.values()):
-        return None
-    if not objective.detach_relations:
-        return _moving_relation_losses([output.embedding for output in outputs], **wanted, compiled=compiled)
-    # A peer that is not chosen takes no step now, so its gradient is not computed.
-    embeddings = [(outputs if k in chosen else targets)[k].embedding for k in range(len(outputs))]
-    return relation_losses(embeddings, **wanted, compiled=compiled)
 
 
 def _moving_relation_losses(

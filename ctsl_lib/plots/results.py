@@ -1,7 +1,6 @@
 """Plots of evidence. Intervals are 95 % Student-t intervals over seeds, as everywhere in the kit."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,18 +13,7 @@ from ctsl_lib.evidence.labels import label
 from ctsl_lib.evidence.statistics import Interval, effect_intervals, factorial_effects, mean_interval, pivot
 from ctsl_lib.experiments.spec import Record
 from ctsl_lib.losses.objective import GROUPS
-from ctsl_lib.plots.style import COLOURS, GREY, MARKERS, axis_label, look, style
-
-
-def _looks(column: str, values: Sequence[str]) -> dict[str, Any]:
-    """Arguments that give each value of a column the colour and the marker of its position."""
-    markers = [MARKERS[i % len(MARKERS)] for i in range(len(values))]
-    return {
-        "hue": column,
-        "hue_order": values,
-        "palette": sns.color_palette(COLOURS, len(values)),
-        "markers": markers,
-    }
+from ctsl_lib.plots.style import COLOURS, GREY, MARKERS, axis_label, look, looks, style
 
 
 def _student_t(values: Sequence[float]) -> tuple[float, float]:
@@ -52,15 +40,15 @@ def learning_curves(groups: Mapping[str, Sequence[Record]]) -> Figure:
             )
         ]
     )
-    looks = _looks("method", [label(name) for name in groups])
+    drawn = looks("method", [label(name) for name in groups])
     with style():
         figure, axes = plt.subplots(figsize=(7, 4))
         place = {"data": curves, "x": "epoch", "y": "value", "ax": axes}
-        plain = {name: value for name, value in looks.items() if name != "markers"}
+        plain = {name: value for name, value in drawn.items() if name != "markers"}
         sns.lineplot(**place, **plain, units="seed", estimator=None, linewidth=0.7, alpha=0.4, legend=False)
         every = max(1, curves["epoch"].nunique() // 8)
-        bold = {"style": "method", "style_order": looks["hue_order"], "errorbar": None, "linewidth": 2.2}
-        sns.lineplot(**place, **looks, **bold, markevery=every, markersize=6)
+        bold = {"style": "method", "style_order": drawn["hue_order"], "errorbar": None, "linewidth": 2.2}
+        sns.lineplot(**place, **drawn, **bold, markevery=every, markersize=6)
         metric = next(records[0].spec.data.metric for records in groups.values())
         axes.set(xlabel="epoch", ylabel=axis_label(metric))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -90,7 +78,7 @@ def comparison(frame: pd.DataFrame, baseline: str = "independent", metric: str =
         sns.stripplot(seeds, **place, color=GREY, marker="|", size=13, linewidth=1, jitter=False, ax=left)
         for axes, points in ((left, seeds), (right, differences.rename(columns=label).melt(value_name="value"))):
             sns.pointplot(
-                points, **place, **_looks("method", names), errorbar=_student_t, err_kws={"linewidth": 2},
+                points, **place, **looks("method", names), errorbar=_student_t, err_kws={"linewidth": 2},
                 capsize=0.2, linestyle="none", markersize=9, markeredgewidth=1, legend=False, ax=axes,
             )  # fmt: skip
         right.axvline(0, color="black", linewidth=1)
@@ -169,33 +157,4 @@ def main_effects(frame: pd.DataFrame, metric: str = "top1") -> Figure:
             sns.lineplot(**place, errorbar=None, linewidth=2.5, markersize=8, **look(position))
             title = f"{kind}: {contrasts[kind].signed()} points"
             axes.set(xlabel="", ylabel=axis_label(metric), xlim=(-0.3, 1.3), title=title)
-        return figure
-
-
-def scaling_curves(curves: Mapping[str, Sequence[Mapping[str, float | str]]]) -> Figure:
-    """Time above, memory below, against each quantity of a benchmark's `Report.curves`; all axes logarithmic."""
-    named = {
-        "batch": "images in a batch B",
-        "width": "embedding width D",
-        "peers": "peers K",
-        "images": "images in the data set",
-    }
-    with style():
-        figure, panels = plt.subplots(
-            2, len(curves), figsize=(3.2 * len(curves), 5.6), squeeze=False, sharex="col"
-        )
-        for column, (axis, rows) in zip(panels.T, curves.items(), strict=True):
-            frame = pd.DataFrame(rows)
-            frame["time (ms)"] = 1000 * frame["seconds"]
-            # A zero (nothing above what the process held already) has no place on a logarithmic axis.
-            frame["memory (MiB)"] = frame["MiB"].clip(lower=0.1)
-            looks = _looks("form", list(frame["form"].unique())) | {"style": "form", "errorbar": None}
-            for axes, quantity in zip(column, ("time (ms)", "memory (MiB)"), strict=True):
-                sns.lineplot(frame, x="x", y=quantity, ax=axes, legend=axes is column[0], **looks)
-                axes.set(xscale="log", yscale="log", xlabel=named.get(axis, axis))
-                axes.set_xticks(sorted(set(frame["x"])), [f"{x:,}" for x in sorted(set(frame["x"]))])
-                axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
-            column[0].legend(fontsize=8)
-        for axes in panels[:, 1:].flat:
-            axes.set_ylabel("")
         return figure

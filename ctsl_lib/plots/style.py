@@ -1,15 +1,19 @@
 """One look for all plots: colours safe for colour-blind readers, never colour alone."""
 
 import io
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import PIL.Image
+import seaborn as sns
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 from ctsl_lib import ROOT
+from ctsl_lib.environment import write_atomically
 from ctsl_lib.evidence.labels import metric_label
 
 # Okabe and Ito's palette, https://jfly.uni-koeln.de/color/, without yellow; grey; two of Paul Tol's "muted".
@@ -54,6 +58,18 @@ def look(position: int) -> dict[str, object]:
     return {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": LINES[i]}
 
 
+def looks(column: str, values: Sequence[str]) -> dict[str, Any]:
+    """Arguments for seaborn that give each value of a column the colour and the marker of its position.
+
+    Args:
+        column: of the frame that is drawn.
+        values: of this column, in the order of their positions.
+    """
+    markers = [MARKERS[i % len(MARKERS)] for i in range(len(values))]
+    palette = sns.color_palette(COLOURS, len(values))
+    return {"hue": column, "hue_order": values, "palette": palette, "markers": markers}
+
+
 def save(figure: Figure, name: str, folder: Path | str = ROOT / "figures" / "runs") -> Path:
     """Write a figure as PNG.
 
@@ -63,14 +79,14 @@ def save(figure: Figure, name: str, folder: Path | str = ROOT / "figures" / "run
         folder: made if it is missing.
 
     Returns: the path of the file.
+    Raises: OSError that names the file if it cannot be written, and says why.
     """
     path = Path(folder) / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None}))
     return path
 
 
-def show(figure: Figure, alt: str) -> None:
+def show(figure: Figure, alt: str, dpi: int = 150) -> None:
     """Show a figure in a notebook with a text for those who cannot see it, and close it.
 
     Its colours are reduced to 256, which is hard to see and makes notebooks two to three times smaller.
@@ -78,10 +94,13 @@ def show(figure: Figure, alt: str) -> None:
     Args:
         figure: any figure; it cannot be shown again.
         alt: what there is to see, for a reader who hears it.
+        dpi: dots per inch that it is drawn with; shown it is always 100 pixels an inch wide, so that more dots make
+            it sharper on a dense screen, not larger.
     """
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
+    width = round(100 * figure.get_figwidth())
+    figure.savefig(drawn, format="png", dpi=dpi)
     plt.close(figure)
     reduced = PIL.Image.open(drawn).convert("RGB").quantize(256, method=PIL.Image.Quantize.MAXCOVERAGE)
     reduced.save(small, format="png", optimize=True)
-    display(Image(small.getvalue(), alt=alt))
+    display(Image(small.getvalue(), width=width, alt=alt))

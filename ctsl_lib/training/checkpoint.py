@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import math
 import os
 import socket
@@ -13,14 +12,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctsl_lib.environment import alive, open_file, read_whole, write_atomically
+from pydantic import BaseModel
+
+from ctsl_lib.environment import open_file, read_whole, write_atomically
 from ctsl_lib.errors import StateError, explained, shown
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-STALE = 3600.0
-"""A run on another machine counts as stopped if it has written nothing for this many seconds."""
+
+class Note(BaseModel, frozen=True):
+    """Which process works, or worked, on a run, and how far it is."""
+
+    host: str
+    pid: int
+    epoch: int
+    """The number of epochs that are finished."""
+    epochs: int
+    """Of the whole run."""
 
 
 class Checkpoint:
@@ -84,7 +93,7 @@ class Checkpoint:
         self.note(done, epochs)
         if time.monotonic() - self._saved >= self.every and done < epochs:
             about = {"key": self.key, "seconds": self.seconds, "data_digest": self.data_digest}
-            write_state(self.path, _on_cpu(state) | about)
+            write_state(self.path, state | about)
             self._saved = time.monotonic()
 
     def note(self, done: int, epochs: int) -> None:
@@ -94,19 +103,19 @@ class Checkpoint:
             done: the number of epochs that are finished.
             epochs: the number of epochs of the whole run.
         """
-        facts = {"host": socket.gethostname(), "pid": os.getpid(), "epoch": done, "epochs": epochs}
-        write_atomically(self.note_path, lambda temporary: temporary.write_text(json.dumps(facts)))
+        self.write_note(Note(host=socket.gethostname(), pid=os.getpid(), epoch=done, epochs=epochs))
 
-    def state(self) -> str:
-        """How a run without a record stands, in words: running, with its epoch; stopped, with its epoch; missing."""
+    def write_note(self, note: Note) -> None:
+        """Write a note in place of the one that is there; see `note`."""
+        text = note.model_dump_json()
+        write_atomically(self.note_path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def read_note(self) -> Note | None:
+        """The note; None if there is none, or something else in its place."""
         try:
-            note = json.loads(read_whole(self.note_path, 2**20))
-            progress = f"{note['epoch']} of {note['epochs']}"
-            here = note["host"] == socket.gethostname()
-            running = alive(int(note["pid"])) if here else time.time() - self.note_path.stat().st_mtime < STALE
-        except (OSError, ValueError, KeyError, TypeError, OverflowError):
-            return "stopped" if os.path.exists(self.path) else "missing"  # noqa: PTH110 - never raises
-        return f"running: epoch {progress}" if running else f"stopped after epoch {progress}"
+            return Note.model_validate_json(read_whole(self.note_path, 2**20))
+        except (OSError, ValueError):
+            return None
 
     def clear(self) -> None:
         """Remove state and note, which nobody needs once the run has a record."""
@@ -215,11 +224,3 @@ def kinds(state: Mapping[Any, Any]) -> dict[Any, str]:
         name: f"{tuple(value.shape)} {value.dtype}" if hasattr(value, "dtype") else type(value).__name__
         for name, value in state.items()
     }
-
-
-def _on_cpu(value: Any) -> Any:
-    if hasattr(value, "cpu"):
-        return value.cpu()
-    if isinstance(value, dict):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    return [_on_cpu(item) for item in value] if isinstance(value, list) else value

@@ -1,7 +1,7 @@
 """How to train: optimiser, schedule, batches, augmentation, precision."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -25,7 +25,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     schedule: Literal["one_cycle", "cosine", "steps"] = "one_cycle"
     """The learning rate over time. one_cycle: it rises for the first 30 % of the training, then falls along a cosine.
     cosine: it falls along a cosine from the start. steps: it is multiplied by `drop` at each point of `drop_at`."""
-    drop_at: tuple[float, ...] = (0.3, 0.6, 0.8)
+    drop_at: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.3, 0.6, 0.8)
     """For `steps`: when the rate drops, as shares of the training. Of 200 epochs these are 60, 120 and 160."""
     drop: float = Field(default=0.2, gt=0, lt=1)
     padding: int = Field(default=1, ge=0)

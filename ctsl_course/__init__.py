@@ -1,0 +1,1 @@
+"""What only the course's notebooks use; the library never imports it."""

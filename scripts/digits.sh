@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The committed records of the built-in digits, which the course's notebooks show: ten seeds of everything. About
+# twenty minutes on two cores. CTSL_RECORDS names the folder to write to.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+ctsl=${CTSL:-.venv/bin/ctsl}
+
+train() { # [NAME=VALUE ...]
+  local settings=()
+  for setting in "$@"; do settings+=(-p "$setting"); done
+  "$ctsl" train digits --profile digits "${settings[@]}"
+}
+equal='pairs=[[tiny_cnn, tiny_cnn]]'
+five='methods=[independent, dml, rkd, tfkd, ctsl_mkt]'
+
+train                                                     # the table of notebook 10: two pairs, ten rows
+train "$equal" 'rows={uniform_teacher: {ce: 5, label_smoothing: 0.8}}' 'methods=[uniform_teacher]'  # notebook 04
+train 'pairs=[[tiny_cnn], [tiny_cnn, tiny_cnn, tiny_cnn], [tiny_cnn, tiny_cnn, tiny_cnn, tiny_cnn]]' \
+  'methods=[independent, dml, ctsl_mkt]'                  # groups of one, three and four peers, notebook 05
+for noise in 0 0.2 0.6; do train "$equal" "$five" "label_noise=$noise"; done  # how much each method gains, by noise
+train "$equal" 'schedule=steps' 'drop_at=[]' "$five"      # the same methods where the rate never falls
