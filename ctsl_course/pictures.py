@@ -247,8 +247,9 @@ def method_diagram(objective: Objective, peers: Sequence[str] = ("peer 1", "peer
         raise ValueError(f"peers must be 2 names, got {len(peers)}")
     relation = objective.distance > 0 or objective.angle > 0
     with style():
-        figure, axes = plt.subplots(figsize=(9, 3.9))
-        axes.set(xlim=(0, 12), ylim=(0, 5.2))
+        bottom = 0 if objective.self > 0 else 1.8  # without frozen copies the lower third would be empty
+        figure, axes = plt.subplots(figsize=(9, 0.75 * (5.2 - bottom)))
+        axes.set(xlim=(0, 12), ylim=(bottom, 5.2))
         axes.set_axis_off()
         places = {0: (2.2, 2.6), 1: (9.8, 2.6)}
         for k, (x, y) in places.items():

@@ -18,4 +18,5 @@ train "$equal" 'rows={uniform_teacher: {ce: 5, label_smoothing: 0.8}}' 'methods=
 train 'pairs=[[tiny_cnn], [tiny_cnn, tiny_cnn, tiny_cnn], [tiny_cnn, tiny_cnn, tiny_cnn, tiny_cnn]]' \
   'methods=[independent, dml, ctsl_mkt]'                  # groups of one, three and four peers, notebook 05
 for noise in 0 0.2 0.6; do train "$equal" "$five" "label_noise=$noise"; done  # how much each method gains, by noise
+train "$equal" 'methods=[independent_2x]' label_noise=0   # the rival of equal cost where labels are right, notebook 05
 train "$equal" 'schedule=steps' 'drop_at=[]' "$five"      # the same methods where the rate never falls
