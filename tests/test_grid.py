@@ -151,7 +151,7 @@ def test_a_signal_ends_a_training_and_its_workers(
     command: Command, undisturbed: list[str], number: signal.Signals
 ) -> None:
     process = command.start(*TRAIN)
-    assert until(lambda: bool(list(command.records.rglob("*.ckpt"))), 60)
+    assert until(lambda: bool(list(command.records.rglob("*.ckpt"))), 240)
     assert len(command.left()) >= 3
     end(command, process, number)
     assert list(command.records.rglob("*.ckpt"))
@@ -167,7 +167,7 @@ def test_a_signal_ends_kernels_and_their_workers(command: Command, number: signa
     notebooks = ["notebooks", "06", "-p", "seeds=4", "-p", "epochs=100"]
     process = command.start(*notebooks)
     # main, its worker, the kernel, the kernel's workers (and what multiprocessing keeps beside them)
-    assert until(lambda: bool(list(command.records.rglob("*.running"))), 90)
+    assert until(lambda: bool(list(command.records.rglob("*.running"))), 240)
     assert len(command.left()) >= 4
     end(command, process, number)
 
