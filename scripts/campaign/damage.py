@@ -248,6 +248,7 @@ class MutateState(Kind):
         if path.is_dir():  # which may hold anything, so that it is not taken away
             require(f"{path} is a folder in the place of a file: move it away" in found, f"it says {found[:300]}")
             shutil.rmtree(path)
+            gone = True
             found, said = in_child(go_on, self.spec, folder)
         require(
             found == self.expected, f"the record differs from the undisturbed one after {path.name} was changed"
