@@ -6,7 +6,7 @@ READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
 BOOK   := .venv-book
 
-.PHONY: help reproduce test test-fast bench campaign audit lint unit notebooks-test notebooks book lab clean
+.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -53,6 +53,12 @@ notebooks-test: $(READY)  ## run all notebooks; a cell that fails, or prints oth
 notebooks: $(READY)  ## execute the notebooks in place, as they are committed
 	$(BIN)/ctsl notebooks --out notebooks
 
+student: $(READY)  ## notebooks to work in, without outputs, in results/student
+	$(BIN)/python -m ctsl_course.exercises student --out results/student
+
+solutions: $(READY)  ## notebooks in which every exercise is solved and explained, in results/solutions
+	$(BIN)/python -m ctsl_course.exercises solutions --out results/solutions
+
 $(BOOK)/ready: book/requirements.txt
 	$(PYTHON) -m venv $(BOOK)
 	$(BOOK)/bin/python -m pip install --quiet --requirement book/requirements.txt
@@ -65,5 +71,6 @@ book: $(BOOK)/ready  ## build the course, the guides and the API reference as a 
 lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-clean:  ## remove everything that the kit made (records of the built-in data, figures, results)
-	rm -rf results figures/runs data/records/digits data/records/synthetic_market
+clean:  ## remove everything that the kit made here (records of the built-in data that are not committed, figures, results)
+	rm -rf results figures/runs data/records/synthetic_market
+	git clean -fdxq data/records/digits

@@ -1,0 +1,91 @@
+"""Versions of a notebook: with its exercises up to date, for students, and solved."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from ctsl_course.exercises.cells import cells, exercises_of, imports, key_of, number_of, put
+
+Version = Callable[[NotebookNode, str], None]
+"""Changes a notebook with this number in place."""
+
+
+def up_to_date(notebook: NotebookNode, number: str) -> None:
+    """Bring the cells of the exercises up to date.
+
+    Args:
+        notebook: is changed in place.
+        number: of the notebook.
+    """
+    if exercises_of(number):
+        put(notebook, cells(notebook, number))
+
+
+def student(notebook: NotebookNode, number: str) -> None:
+    """Take out all outputs and import what answers may need; the cells for answers are empty already.
+
+    Args:
+        notebook: is changed in place.
+        number: of the notebook.
+    """
+    up_to_date(notebook, number)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        if (key_of(cell) or ("", ""))[1] == "imports":
+            cell.source = imports(notebook, exercises_of(number), solved=True)
+
+
+def solved(notebook: NotebookNode, number: str) -> None:
+    """Put the solutions in the answers' place and explain them; take out all outputs.
+
+    Args:
+        notebook: is changed in place.
+        number: of the notebook.
+    """
+    student(notebook, number)
+    exercises = {exercise.number: exercise for exercise in exercises_of(number)}
+    found = []
+    for cell in notebook.cells:
+        found.append(cell)
+        name, role = key_of(cell) or ("", "")
+        if role == "stub":
+            cell.source = exercises[name].solution
+        elif role == "check" and exercises[name].why:
+            found.append(nbformat.v4.new_markdown_cell(f"**Why.** {exercises[name].why}"))
+    notebook.cells = found
+
+
+def version(path: Path, change: Version) -> str:
+    """The text of a notebook's file in another version.
+
+    Args:
+        path: of the notebook; the file stays as it is.
+        change: `up_to_date`, `student` or `solved`.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    change(notebook, number_of(path))
+    return str(nbformat.writes(notebook)) + "\n"
+
+
+def write_versions(paths: Iterable[Path], folder: Path, change: Version) -> list[Path]:
+    """Write a version of each notebook into a folder.
+
+    Args:
+        paths: the notebooks.
+        folder: is made if it is missing; the folder of the notebooks themselves is refused.
+        change: `student` or `solved`.
+
+    Returns: the new files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for path in paths:
+        if folder.resolve() == path.parent.resolve():
+            raise ValueError(f"--out must not be the notebooks' own folder, got {folder}")
+        target = folder / path.name
+        target.write_text(version(path, change), encoding="utf-8")
+        written.append(target)
+    return written
