@@ -71,5 +71,6 @@ book: $(BOOK)/ready  ## build the course, the guides and the API reference as a 
 lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-clean:  ## remove everything that the kit made (records of the built-in data, figures, results)
-	rm -rf results figures/runs data/records/digits data/records/synthetic_market
+clean:  ## remove everything that the kit made here (records of the built-in data that are not committed, figures, results)
+	rm -rf results figures/runs data/records/synthetic_market
+	git clean -fdxq data/records/digits
