@@ -616,6 +616,13 @@ def test_leftovers_that_cannot_be_removed_do_no_harm(store: Store) -> None:
     assert run_grid([TINY], store) == [record] and state_of(TINY, store) == "done"
 
 
+@pytest.mark.parametrize("text", ["", "3", "null", '["reason"]', "{}", "[" * 100_000])
+def test_a_note_of_failure_that_is_none_says_nothing(store: Store, text: str) -> None:
+    failure_path(store, TINY).parent.mkdir(parents=True)
+    failure_path(store, TINY).write_text(text)
+    assert failure(store, TINY) is None
+
+
 def test_the_variable_for_checkpoints_is_checked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CTSL_CHECKPOINT", "often")
     with pytest.raises(ValueError, match="CTSL_CHECKPOINT must be a number of seconds, got 'often'"):
