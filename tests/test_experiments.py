@@ -249,9 +249,9 @@ def test_process_pool_wants_a_number() -> None:
 
 
 def test_networks() -> None:
-    for name in ("tiny_cnn", "tiny_resnet"):
+    for name, width in {"tiny_cnn": 64, "tiny_resnet": 32, "pocket_cnn": 16, "wide_cnn": 128}.items():
         peer = build_peer(name, 3, 7, seed=0)
-        assert 10_000 < count_parameters(peer) < 100_000
+        assert 1_000 < count_parameters(peer) < 100_000 and peer.classifier.in_features == width
         for size in (8, 28, 32):
             output = peer(torch.zeros(2, 3, size, size))
             assert output.logits.shape == (2, 7) and torch.equal(output.logits, peer.classifier(output.embedding))

@@ -95,12 +95,14 @@ def test_parameters_need_types(make, parameters: str) -> None:
 
 
 def test_notebooks_are_found_by_number(tmp_path: Path) -> None:
-    for name in ("00_a.ipynb", "03_b.ipynb", "draft.ipynb"):
+    for name in ("03_b.ipynb", "00_a.ipynb", "00b_c.ipynb", "draft.ipynb", "1_one_digit.ipynb", "01-x.ipynb"):
         (tmp_path / name).touch()
-    assert [path.name for path in find_notebooks(folder=tmp_path)] == ["00_a.ipynb", "03_b.ipynb"]
+    assert [path.name for path in find_notebooks(folder=tmp_path)] == ["00_a.ipynb", "00b_c.ipynb", "03_b.ipynb"]
     assert [path.name for path in find_notebooks(["3", "00"], tmp_path)] == ["03_b.ipynb", "00_a.ipynb"]
-    with pytest.raises(ValueError, match="NUMBER must be among 00, 03; got 4, x"):
-        find_notebooks(["4", "x"], tmp_path)
+    assert {find_notebooks([number], tmp_path)[0].name for number in ("0b", "00b", "00B")} == {"00b_c.ipynb"}
+    for wrong in ("4", "x", "", "3b", "003", "0bb"):
+        with pytest.raises(ValueError, match=f"NUMBER must be among 00, 00b, 03; got {wrong}$"):
+            find_notebooks([wrong], tmp_path)
 
 
 def test_profiles(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ctsl_course.exercises.cells import NOTEBOOKS
+from ctsl_course.exercises.cells import NOTEBOOKS, number_of
 from ctsl_course.exercises.versions import solved, student, up_to_date, version, write_versions
 from ctsl_lib.cli.notebooks import find_notebooks, run_notebook
 
@@ -27,7 +27,7 @@ def write_command(numbers: Numbers = None) -> None:
         if text != path.read_text(encoding="utf-8"):
             path.write_text(text, encoding="utf-8")
             print(
-                f"{path.name}: exercises brought up to date; run `ctsl notebooks {path.name[:2]} --out notebooks`"
+                f"{path.name}: exercises brought up to date; run `ctsl notebooks {number_of(path)} --out notebooks`"
             )
 
 

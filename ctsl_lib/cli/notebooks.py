@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -28,6 +29,8 @@ from ctsl_lib.training.recipe import Recipe
 NOTEBOOKS = ROOT / "notebooks"
 SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Images, Digits, Market1501, Objective, Spec)
 """Where the range of a parameter is stated, once."""
+NUMBERED = re.compile(r"[0-9]{2}[a-z]?_")
+"""How the name of a notebook begins; a letter puts it between two numbers."""
 LONGEST = 103
 """Bytes that the path of a socket may have on every system; Linux allows 107."""
 
@@ -36,19 +39,18 @@ def find_notebooks(numbers: Iterable[str] = (), folder: Path = NOTEBOOKS) -> lis
     """The notebooks with these numbers, or all, in order.
 
     Args:
-        numbers: such as "3" or "03"; none of them for all.
+        numbers: such as "3" or "03", "1b" or "01b"; none of them for all.
         folder: where the notebooks are.
 
     Raises: ValueError that lists the numbers there are.
     """
-    available = {int(path.name[:2]): path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
-    wanted = list(numbers)
-    unknown = [number for number in wanted if not number.isdigit() or int(number) not in available]
+    paths = [path for path in sorted(folder.glob("*.ipynb")) if NUMBERED.match(path.name)]
+    available = {path.name.split("_")[0]: path for path in paths}
+    wanted = {given: given.lower() if given[1:2].isdigit() else f"0{given.lower()}" for given in numbers}
+    unknown = [given for given, number in wanted.items() if number not in available]
     if unknown:
-        raise ValueError(
-            f"NUMBER must be among {', '.join(f'{n:02d}' for n in available)}; got {', '.join(unknown)}"
-        )
-    return [available[int(number)] for number in wanted] if wanted else list(available.values())
+        raise ValueError(f"NUMBER must be among {', '.join(available)}; got {', '.join(unknown)}")
+    return [available[number] for number in wanted.values()] if wanted else paths
 
 
 def declared_parameters(path: Path) -> dict[str, tuple[Any, Any]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Builder = Callable[[int, int], "Peer"]
 
 BUILT_IN = {
-    "ctsl_lib.models.tiny": ("tiny_cnn", "tiny_resnet", "tiny_reid"),
+    "ctsl_lib.models.tiny": ("tiny_cnn", "pocket_cnn", "wide_cnn", "tiny_resnet", "tiny_reid"),
     "ctsl_lib.models.paper": (
         "resnet8", "resnet14", "resnet20", "resnet14_wide", "resnet18", "resnet34", "vgg11", "alexnet",
         "squeezenet", "mobilenetv2", "shufflenetv2",

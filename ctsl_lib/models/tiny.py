@@ -13,18 +13,34 @@ def _conv(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-@register("tiny_cnn")
-def tiny_cnn(channels: int, num_classes: int) -> Peer:
-    """Three convolutions of 16, 32 and 64 channels, then global average pooling; for images of 8x8 to 32x32."""
+def _three_convolutions(channels: int, num_classes: int, width: int) -> Peer:
     backbone = nn.Sequential(
-        _conv(channels, 16),
-        _conv(16, 32),
+        _conv(channels, width),
+        _conv(width, 2 * width),
         nn.MaxPool2d(2),
-        _conv(32, 64),
+        _conv(2 * width, 4 * width),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
-    return Peer(backbone, width=64, num_classes=num_classes)
+    return Peer(backbone, width=4 * width, num_classes=num_classes)
+
+
+@register("tiny_cnn")
+def tiny_cnn(channels: int, num_classes: int) -> Peer:
+    """Three convolutions of 16, 32 and 64 channels, then global average pooling; for images of 8x8 to 32x32."""
+    return _three_convolutions(channels, num_classes, width=16)
+
+
+@register("pocket_cnn")
+def pocket_cnn(channels: int, num_classes: int) -> Peer:
+    """`tiny_cnn` with a quarter of the channels: a small student."""
+    return _three_convolutions(channels, num_classes, width=4)
+
+
+@register("wide_cnn")
+def wide_cnn(channels: int, num_classes: int) -> Peer:
+    """`tiny_cnn` with twice the channels: a larger teacher."""
+    return _three_convolutions(channels, num_classes, width=32)
 
 
 @register("tiny_reid")
