@@ -19,7 +19,7 @@ from ctsl_course.exercises.engine import Exercise, find, load, verdict
 from ctsl_course.exercises.versions import solved, student, up_to_date, version, write_versions
 
 EXERCISES = load()
-PATHS = [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if path.name != "30_report.ipynb"]
+PATHS = [path for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) if path.name != "30_report.ipynb"]
 """All notebooks but the report, which is no lesson."""
 
 

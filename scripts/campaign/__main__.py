@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ctsl_lib.cli.signals import ending_signals
 from ctsl_lib.environment import cores
 from ctsl_lib.experiments.provenance import cpu_name, current_commit
 from scripts.campaign.archives import HostileArchive
@@ -104,4 +105,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with ending_signals():  # so that nothing stays mounted
+        typer.run(main)

@@ -88,8 +88,9 @@ class FullDisk(Kind):
                 status, said = self._call(what, place)
                 if status:
                     check_message(said, place)
-                    tables = [path.name for path in place.rglob("results/tables/*")]
-                    require(not tables, f"half a table may pass for a whole one: {tables}")
+                    for path in place.rglob("results/tables/*"):
+                        whole = (self.folder / what / path.relative_to(place)).read_bytes()
+                        require(path.read_bytes() == whole, f"half of {path.name} may pass for the whole")
                 require(not list(place.rglob("*.tmp")), "a temporary file is left")
                 require(not list(place.glob("cache/.*")), "a half-built entry is left")
             require(
