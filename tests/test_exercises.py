@@ -239,10 +239,11 @@ def test_solutions_run_with_the_notebook_s_imports(path: Path, capsys: pytest.Ca
 
 
 def test_write_mends_a_notebook_and_leaves_the_rest(tmp_path: Path) -> None:
-    notebook, other = (nbformat.read(PATHS[2], as_version=4) for _ in range(2))
+    path = NOTEBOOKS / "02_response_knowledge.ipynb"
+    notebook, other = (nbformat.read(path, as_version=4) for _ in range(2))
     cells = [cell for cell in other.cells if key_of(cell) != ("02.2", "stub")]  # a cell is lost ...
     next(cell for cell in cells if key_of(cell) == ("02.3", "text")).source = "changed"  # ... and one is changed
-    spoiled = tmp_path / PATHS[2].name
+    spoiled = tmp_path / path.name
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata), spoiled)
     mended = nbformat.reads(version(spoiled, up_to_date), as_version=4)
     assert [cell.source for cell in mended.cells] == [cell.source for cell in notebook.cells]
