@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -15,7 +14,7 @@ from ctsl_lib.evidence.labels import label
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.losses.reference import relative_distances
 from ctsl_lib.metrics.retrieval import RankedQuery
-from ctsl_lib.plots.style import COLOURS, MARKERS, look, style
+from ctsl_lib.plots.style import COLOURS, look, style
 
 
 def images(split: Split, class_names: Sequence[str], count: int = 12) -> Figure:
@@ -196,40 +195,13 @@ def relation_matrices(embeddings: Sequence[Tensor], labels: Tensor, names: Seque
         shown = panels[2].imshow(difference, cmap="PuOr", vmin=-bound, vmax=bound, interpolation="nearest")
         figure.colorbar(shown, ax=panels[2], label="difference", shrink=0.85)
         panels[2].set_title(f"{names[0]} − {names[1]}")
-        starts = np.flatnonzero(np.diff(labels[order].cpu().numpy(), prepend=-1))
+        classes = labels[order].cpu()
+        middles = {str(int(c)): (classes == c).nonzero().double().mean().item() for c in classes.unique()}
         for axes in panels:
             axes.grid(False)
-            axes.set_xticks(starts, [str(int(labels[order][i])) for i in starts], fontsize=8)
-            axes.set_yticks(starts, [str(int(labels[order][i])) for i in starts], fontsize=8)
+            axes.set_xticks(list(middles.values()), list(middles), fontsize=8)
+            axes.set_yticks(list(middles.values()), list(middles), fontsize=8)
             axes.set(xlabel="images, by class", ylabel="images, by class")
-        return figure
-
-
-def embedding_maps(embeddings: Sequence[Tensor], labels: Tensor, names: Sequence[str]) -> Figure:
-    """Each peer's embeddings on their two directions of largest spread (PCA), classes by colour and marker.
-
-    Args:
-        embeddings: of each peer, (B, D) each; the widths D may differ.
-        labels: (B,) classes.
-        names: of the peers.
-
-    Returns: a figure with a panel for each peer; axes of different panels have nothing in common.
-    """
-    with style():
-        figure, panels = plt.subplots(1, len(embeddings), figsize=(4.6 * len(embeddings), 4), squeeze=False)
-        for axes, embedding, name in zip(panels[0], embeddings, names, strict=True):
-            centred = (embedding - embedding.mean(dim=0)).detach().double().cpu()
-            directions = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
-            x, y = (centred @ directions.T).T.numpy()
-            for position, value in enumerate(labels.unique().tolist()):
-                chosen = (labels == value).cpu().numpy()
-                axes.scatter(
-                    x[chosen], y[chosen], s=22, alpha=0.75, linewidths=0.4, edgecolors="white",
-                    color=plt.get_cmap("tab10")(position % 10), marker=MARKERS[position % len(MARKERS)],
-                    label=str(value),
-                )  # fmt: skip
-            axes.set(title=name, xlabel="first principal direction", ylabel="second principal direction")
-        panels[0][-1].legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5))
         return figure
 
 

@@ -151,7 +151,7 @@ def test_a_signal_ends_a_training_and_its_workers(
     command: Command, undisturbed: list[str], number: signal.Signals
 ) -> None:
     process = command.start(*TRAIN)
-    assert until(lambda: bool(list(command.records.rglob("*.ckpt"))), 60)
+    assert until(lambda: bool(list(command.records.rglob("*.ckpt"))), 240)
     assert len(command.left()) >= 3
     end(command, process, number)
     assert list(command.records.rglob("*.ckpt"))
@@ -167,7 +167,7 @@ def test_a_signal_ends_kernels_and_their_workers(command: Command, number: signa
     notebooks = ["notebooks", "06", "-p", "seeds=4", "-p", "epochs=100"]
     process = command.start(*notebooks)
     # main, its worker, the kernel, the kernel's workers (and what multiprocessing keeps beside them)
-    assert until(lambda: bool(list(command.records.rglob("*.running"))), 90)
+    assert until(lambda: bool(list(command.records.rglob("*.running"))), 240)
     assert len(command.left()) >= 4
     end(command, process, number)
 
@@ -614,6 +614,13 @@ def test_leftovers_that_cannot_be_removed_do_no_harm(store: Store) -> None:
     for suffix in (".ckpt", ".running", ".failed"):
         store.path(TINY).with_suffix(suffix).mkdir()
     assert run_grid([TINY], store) == [record] and state_of(TINY, store) == "done"
+
+
+@pytest.mark.parametrize("text", ["", "3", "null", '["reason"]', "{}", "[" * 100_000])
+def test_a_note_of_failure_that_is_none_says_nothing(store: Store, text: str) -> None:
+    failure_path(store, TINY).parent.mkdir(parents=True)
+    failure_path(store, TINY).write_text(text)
+    assert failure(store, TINY) is None
 
 
 def test_the_variable_for_checkpoints_is_checked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -401,7 +401,7 @@ def load(folder: Path) -> str:
     return ImageFolder(path=str(folder)).digest()
 
 
-@pytest.mark.parametrize("spoil", ["cut", "empty", "no facts", "cut facts", "no labels"])
+@pytest.mark.parametrize("spoil", ["cut", "empty", "no facts", "cut facts", "other facts", "no labels"])
 def test_a_damaged_entry_is_named_and_made_anew(tmp_path: Path, spoil: str) -> None:
     folder = write(tmp_path / "mine")
     first = load(folder)
@@ -409,6 +409,8 @@ def test_a_damaged_entry_is_named_and_made_anew(tmp_path: Path, spoil: str) -> N
     images, about = entry / "train_images.npy", entry / "about.json"
     if spoil == "no facts":
         about.unlink()
+    elif spoil == "other facts":  # still JSON
+        about.write_text(about.read_text().replace("class", "glass", 1))
     elif spoil == "no labels":
         (entry / "train_labels.npy").unlink()
     else:

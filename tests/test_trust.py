@@ -146,6 +146,15 @@ def test_remains_of_killed_processes_are_removed_and_those_of_living_ones_are_no
     assert set(tmp_path.iterdir()) == {tmp_path / "a.json", mine, far, foreign}
 
 
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the age of a process is known on Linux alone")
+def test_remains_of_an_earlier_process_with_the_number_of_a_living_one_are_removed(tmp_path: Path) -> None:
+    remains = tmp_path / f".a.json~{socket.gethostname()}~{os.getpid()}~01234567.tmp"
+    remains.write_text("half")
+    os.utime(remains, (time.time() - 80_000,) * 2)
+    put(tmp_path / "a.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
 def _pid(temporary: Path) -> int:
     return int(temporary.name.split("~")[2])
 

@@ -186,6 +186,6 @@ code(
     },
     checks={"short runs with seed 3": difference_is_paired},
     why="""
-        Two or three more numbers do not settle whether DML helps. Keep them: notebook 02 puts an interval around them.
+        Two or three more numbers do not settle whether DML helps. Section 11 takes ten, and an interval.
     """,
 )

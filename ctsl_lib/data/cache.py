@@ -74,7 +74,9 @@ def _write(folder: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]
             with (temporary / f"{part}.npy").open("wb") as file:
                 # Given a real file, numpy writes it by means that do not say why they fail.
                 np.save(cast(Any, SimpleNamespace(write=file.write)), values)
-        (temporary / "about.json").write_text(json.dumps(about), encoding="utf-8")
+        text = json.dumps(about)
+        signed = {"about": text, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        (temporary / "about.json").write_text(json.dumps(signed), encoding="utf-8")
         temporary.rename(folder)
     except OSError as error:
         if not folder.exists():  # else another process has built it meanwhile
@@ -90,13 +92,16 @@ def _load(folder: Path) -> Entry | None:
     if not folder.exists():
         return None
     try:
-        about = json.loads(read_whole(folder / "about.json", LARGEST))
+        signed = json.loads(read_whole(folder / "about.json", LARGEST))
+        if hashlib.sha256(signed["about"].encode()).hexdigest() != signed["sha256"]:
+            raise ValueError("about.json is not what was written")
+        about = json.loads(signed["about"])
         files = {part: folder / f"{part}.npy" for part in about["arrays"]}
         for file in files.values():
             open_file(file).close()  # NumPy would wait for a pipe
         # Copy-on-write: nobody writes, and PyTorch warns of arrays that cannot be written.
         arrays = {part: np.load(file, mmap_mode="c") for part, file in files.items()}
-    except (FileNotFoundError, EOFError, ValueError, KeyError, TypeError) as error:
+    except (FileNotFoundError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         warnings.warn(f"{folder} in the cache is damaged and is made anew ({error})", stacklevel=3)
         aside = temporary_beside(folder)
         with suppress(FileNotFoundError):  # another process has taken it away meanwhile

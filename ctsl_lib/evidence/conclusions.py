@@ -101,7 +101,8 @@ def methods_in_words(table: pd.DataFrame, baseline: str = "independent") -> list
     """What a table of methods says, one sentence a method.
 
     Args:
-        table: a `summary` of methods against the baseline, in percent; with `by`, its last index level is the method.
+        table: a `summary` of a metric of which more is better, in percent; with `by`, its last index level is the
+            method.
         baseline: the one that the summary was made with.
 
     Returns: sentences; a method that shares fewer than two seeds with the baseline has none.

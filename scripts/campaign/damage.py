@@ -186,7 +186,7 @@ def stop_after(spec: Spec, folder: Path, last: int) -> None:
 
 
 def go_on(spec: Spec, folder: Path) -> str:
-    """Train a spec as a grid does; returns its outcome, or "failed" if the grid says so.
+    """Train a spec as a grid does; returns its outcome, or what the grid says if it failed.
 
     Args:
         spec: the run.
@@ -197,8 +197,8 @@ def go_on(spec: Spec, folder: Path) -> str:
     require(state.isprintable(), f"its state is not a line: {state!r}")
     try:
         [record] = run_grid([spec], store, progress=False)
-    except GridError:
-        return "failed"
+    except GridError as error:
+        return str(error)
     return outcome(record)
 
 
@@ -243,8 +243,13 @@ class MutateState(Kind):
                 path, (0, 0)
             )  # a young one that names another host or process may be right, and is waited for
         found, said = in_child(go_on, self.spec, folder)
-        if found == "failed" and path == failed:  # what is left of the note still says so
+        if path == failed and "it failed before" in found:  # what is left of the note still says so
             return
+        if path.is_dir():  # which may hold anything, so that it is not taken away
+            require(f"{path} is a folder in the place of a file: move it away" in found, f"it says {found[:300]}")
+            shutil.rmtree(path)
+            gone = True
+            found, said = in_child(go_on, self.spec, folder)
         require(
             found == self.expected, f"the record differs from the undisturbed one after {path.name} was changed"
         )
