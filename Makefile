@@ -25,7 +25,7 @@ reproduce: $(READY)  ## set up if needed; compare the methods, run the ablation 
 test: lint unit notebooks-test  ## set up if needed; ruff, mypy, unit and property tests, all notebooks
 
 test-fast: lint  ## for daily work: ruff, mypy, and the unit tests that take less than a few seconds each
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 bench: $(READY)  ## speed and memory against a plain loop and public code, as ratios measured side by side
 	$(BIN)/python -m benchmarks
@@ -43,7 +43,7 @@ lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 	$(BIN)/lint-imports --no-logo
 
 unit: $(READY)  ## unit and property tests and the examples in docstrings, one process a core
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 notebooks-test: $(READY)  ## run all notebooks; a cell that fails, or prints other than marked, fails
 	records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && cp -r data/records "$$records" && \

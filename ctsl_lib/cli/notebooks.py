@@ -201,7 +201,7 @@ def _own_kernel(folder: str) -> str:
     """A Jupyter path on which `python3` is this interpreter, whatever else is installed on the machine."""
     spec = Path(folder) / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True)
-    command = [sys.executable, "-m", "ctsl_lib.cli.kernel", "-f", "{connection_file}"]
+    command = [sys.executable, "-m", "ctsl_lib.cli.kernel", "-f", "{connection_file}", "--log-level=ERROR"]
     spec.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
     return os.pathsep.join([folder, *filter(None, [os.environ.get("JUPYTER_PATH")])])
 

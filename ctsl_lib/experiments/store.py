@@ -101,6 +101,9 @@ class Store:
     def save(self, record: Record, peers: "Sequence[Peer] | None" = None, channels: int = 1) -> None:
         """Write a record and, if peers are given, first their weights; no file is ever left half written.
 
+        A record that is there and says the same stays as it is, with its provenance: networks whose weights were not
+        kept can be trained once more without a change of committed files.
+
         Args:
             record: what to write.
             peers: the trained peers, if they are to be kept.
@@ -116,8 +119,9 @@ class Store:
                 "peers": [peer.state_dict() for peer in peers],
             }
             write_state(self.weights_path(record.spec), kept)
-        text = record.model_dump_json(indent=1) + "\n"
-        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        if not _says_the_same(path, record):
+            text = record.model_dump_json(indent=1) + "\n"
+            write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def load_peers(self, spec: Spec) -> "list[Peer]":
         """The trained peers of `spec`, in evaluation mode, on the CPU.
@@ -182,6 +186,15 @@ class Store:
             warnings.warn(f"{path} is not a record and is left out: {explained(error)}", stacklevel=3)
             return None
         return record
+
+
+def _says_the_same(path: Path, record: Record) -> bool:
+    """Whether a file holds this record already, made at whatever time and place."""
+    try:
+        old = Record.model_validate_json(read_whole(path, LARGEST))
+    except (OSError, ValueError):  # nothing there, or no record
+        return False
+    return old.model_copy(update={"provenance": record.provenance}) == record
 
 
 def _members(folder: Path) -> list[Path]:
