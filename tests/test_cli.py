@@ -20,6 +20,7 @@ from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.training.recipe import Recipe
+from scripts.campaign.harness import CODE, MAIN
 
 
 @pytest.fixture
@@ -220,15 +221,10 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_call_goes_on(ctsl, tmp_path:
     small = ("pairs=[[tiny_cnn, tiny_cnn]]", "seeds=8", "epochs=8", "n_train=60", "methods=[independent, dml]")
     given = [part for value in (*small, "batch_size=30") for part in ("-p", value)]
     command = ["train", "digits", *given, "--processes", "2"]
-    # A process that was started in the background ignores SIGINT; the one under test must not.
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from ctsl_lib.cli.main import main; main()"
-    )
     records = tmp_path / "records" / "digits"
     # A session of its own: the signal reaches the workers too, as Ctrl-C in a terminal does.
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *command], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", CODE + MAIN, *command], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     while len(list(records.glob("*.json"))) < 2 and process.poll() is None:
         threading.Event().wait(0.05)

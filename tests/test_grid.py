@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
@@ -44,25 +43,9 @@ from ctsl_lib.experiments.workers import Workers
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.recipe import Recipe
+from scripts.campaign.harness import Command
 
-# A process that was started in the background ignores SIGINT; the one under test must not.
-CODE = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from ctsl_lib.cli.main import main; main()"
-)
 LINUX = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes in /proc")
-
-
-def marked(mark: str) -> list[int]:
-    """The processes that have this mark in their environment."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark.encode() in (folder / "environ").read_bytes():
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
 
 
 def until(condition: Callable[[], bool], seconds: float) -> bool:
@@ -74,33 +57,11 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-class Command:
-    """The command in a folder of its own; all its processes carry a mark."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.mark = folder, f"CTSL_TEST_MARK={uuid.uuid4().hex}"
-        self.records = folder / "records"
-        name, _, value = self.mark.partition("=")
-        own = {name: value, "CTSL_RECORDS": str(self.records), "CTSL_PROGRESS": "0", "CTSL_CHECKPOINT": "0"}
-        self.environment = os.environ | own | {"CTSL_CACHE": str(folder / "cache")}
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", CODE, *arguments],
-            cwd=self.folder, env=self.environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-            start_new_session=True,
-        )  # fmt: skip
-
-    def left(self) -> list[int]:
-        return marked(self.mark)
-
-
 @pytest.fixture
 def command(tmp_path: Path) -> Iterator[Command]:
     started = Command(tmp_path)
     yield started
-    for pid in started.left():
-        os.kill(pid, signal.SIGKILL)
+    started.clear()
 
 
 def settings(*values: str) -> list[str]:
@@ -115,7 +76,7 @@ names = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.nam
 def end(command: Command, process: subprocess.Popen[str], number: signal.Signals) -> None:
     """Send the signal to the main process alone; nothing stays, and the exit status names the signal."""
     process.send_signal(number)
-    assert until(lambda: not command.left() and process.poll() is not None, 10), command.left()
+    assert until(lambda: not command.processes() and process.poll() is not None, 10), command.processes()
     assert process.stderr is not None
     said = process.stderr.read()
     if number == signal.SIGKILL:
@@ -152,11 +113,9 @@ def test_a_signal_ends_a_training_and_its_workers(
 ) -> None:
     process = command.start(*TRAIN)
     assert until(lambda: bool(list(command.records.rglob("*.ckpt"))), 240)
-    assert len(command.left()) >= 3
+    assert len(command.processes()) >= 3
     end(command, process, number)
     assert list(command.records.rglob("*.ckpt"))
-    if number not in (signal.SIGTERM, signal.SIGKILL):
-        return  # what these leave is what SIGTERM leaves
     assert command.start(*TRAIN).wait(120) == 0
     assert outcomes(command.records) == undisturbed
     assert not [path for path in command.records.rglob("*") if path.suffix in (".ckpt", ".running", ".tmp")]
@@ -170,7 +129,7 @@ def test_a_signal_ends_kernels_and_their_workers(command: Command, number: signa
     process = command.start(*notebooks)
     # main, its worker, the kernel, the kernel's workers (and what multiprocessing keeps beside them)
     assert until(lambda: bool(list(command.records.rglob("*.running"))), 240)
-    assert len(command.left()) >= 4
+    assert len(command.processes()) >= 4
     end(command, process, number)
 
 

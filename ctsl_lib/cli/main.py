@@ -76,8 +76,8 @@ def reproduce(
     times = _run_notebooks(
         {path: {} for path in paths}, out / "notebooks", again=False, processes=processes or cores()
     )
-    folders = {"records": store.root, "tables": out, "figures": figures}
-    absolute = {name: str(folder.resolve()) for name, folder in folders.items()}
+    places = {"records": store.root, "tables": out, "figures": figures}
+    absolute = {name: str(place.resolve()) for name, place in places.items()}
     report = write_report(out, {"seeds": seeds, "recipe": changed, "seconds": times} | absolute)
     typer.echo(f"\nTest accuracy on the noisy digits, {seeds} seeds:\n")
     typer.echo(readable(summary(frame_of(records, METHODS))).to_string())

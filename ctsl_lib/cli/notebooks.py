@@ -192,7 +192,9 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any], cell_tim
             raise NotebookError(f"{source.name} failed in this cell:\n{cell}") from None
         except (RuntimeError, TimeoutError) as error:
             raise NotebookError(f"{source.name} did not finish: {type(error).__name__}: {error}") from None
-    _check_complete(partial, source.name)
+    unrun = first_unrun(partial)
+    if unrun is not None:  # a kernel that ends early (sys.exit) leaves later cells unrun without any error
+        raise NotebookError(f"{source.name} ended before {unrun}")
     _tidy(partial)
     partial.replace(target)
 
@@ -232,11 +234,12 @@ def _environment(**values: str) -> Any:
                 os.environ[name] = value
 
 
-def _check_complete(path: Path, name: str) -> None:
-    """A kernel that ends early (sys.exit) leaves later cells unrun without any error: make it one."""
+def first_unrun(path: Path) -> str | None:
+    """The first cell of a notebook that was never run, by its number and source; None if all code was run."""
     for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
         if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
-            raise NotebookError(f"{name} ended before cell {number}, which was never run:\n{cell.source}")
+            return f"cell {number}, which was never run:\n{cell.source}"
+    return None
 
 
 def _tidy(path: Path) -> None:

@@ -17,14 +17,11 @@ from ctsl_lib.data.specs import DataSpec
 from ctsl_lib.environment import cores, shows_progress
 from ctsl_lib.errors import GridError, NonFiniteLossError, RunClaimedError, StateError, WorkerDiedError
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.sharing import failure, is_claimed, tidy
+from ctsl_lib.experiments.sharing import POLL, failure, is_claimed, tidy
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.experiments.workers import Workers
 from ctsl_lib.losses.objective import Objective
-
-POLL = 0.5
-"""Seconds between two looks at runs that another process trains."""
 
 
 def grid(base: Spec, objectives: Mapping[str, Objective], seeds: Iterable[int]) -> list[Spec]:

@@ -7,7 +7,7 @@ import torch
 from ctsl_lib.environment import load_plugins
 from ctsl_lib.errors import NonFiniteLossError, RunClaimedError
 from ctsl_lib.experiments.provenance import current_commit, default_device, provenance
-from ctsl_lib.experiments.sharing import claimed, epochs_done, is_claimed, tidy, write_failure
+from ctsl_lib.experiments.sharing import POLL, claimed, epochs_done, is_claimed, tidy, write_failure
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.metrics.evaluation import evaluate
@@ -16,9 +16,6 @@ from ctsl_lib.models.registry import build_peer
 from ctsl_lib.randomness import cpu_threads, derive_seed
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.loop import train
-
-POLL = 0.5
-"""Seconds between two looks at a run that another process works on."""
 
 
 def run(
@@ -91,7 +88,7 @@ def _run_claimed(
                 write_failure(store, spec, str(error), epochs_done(checkpoint) + 1)
                 checkpoint.clear()
                 raise
-            store.save(existing, peers if keep_weights else None, channels)
+            existing = store.save(existing, peers if keep_weights else None, channels)
         tidy(store, spec)
     return existing
 

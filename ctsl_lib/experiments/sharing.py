@@ -29,6 +29,8 @@ except ImportError:  # Windows
 
 BEAT, LEASE = 30.0, 300.0
 """Seconds between two touches of a note, and after which a note of another host has expired."""
+POLL = 0.5
+"""Seconds between two looks at a run that another process works on."""
 NOBODY = 2**31 - 1
 """A number that no process has: the note of a run that its process gave up."""
 _mine: set[Path] = set()

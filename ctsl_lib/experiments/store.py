@@ -98,7 +98,7 @@ class Store:
         )
         return False
 
-    def save(self, record: Record, peers: "Sequence[Peer] | None" = None, channels: int = 1) -> None:
+    def save(self, record: Record, peers: "Sequence[Peer] | None" = None, channels: int = 1) -> Record:
         """Write a record and, if peers are given, first their weights; no file is ever left half written.
 
         A record that is there and says the same stays as it is, with its provenance: networks whose weights were not
@@ -108,6 +108,8 @@ class Store:
             record: what to write.
             peers: the trained peers, if they are to be kept.
             channels: of the images that the peers take.
+
+        Returns: the record that lies there now.
         """
         path = self.path(record.spec)
         if peers is not None:
@@ -119,9 +121,15 @@ class Store:
                 "peers": [peer.state_dict() for peer in peers],
             }
             write_state(self.weights_path(record.spec), kept)
-        if not _says_the_same(path, record):
-            text = record.model_dump_json(indent=1) + "\n"
-            write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        try:
+            old = self._parse(path)
+        except Exception:  # nothing there, or no record, which has been named when it was to be loaded
+            old = None
+        if old is not None and old.model_copy(update={"provenance": record.provenance}) == record:
+            return old
+        text = record.model_dump_json(indent=1) + "\n"
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        return record
 
     def load_peers(self, spec: Spec) -> "list[Peer]":
         """The trained peers of `spec`, in evaluation mode, on the CPU.
@@ -171,30 +179,25 @@ class Store:
                 records = (self._read(path) for path in _members(folder) if path.suffix == ".json")
                 yield from (record for record in records if record is not None)
 
+    def _parse(self, path: Path) -> Record:
+        """The record in a file; raises an error of any kind if there is none, or one of another place."""
+        content = read_whole(path, LARGEST)
+        if not content:
+            raise ValueError("it is empty")
+        record = Record.model_validate_json(content)
+        place = self.path(record.spec)
+        if place != path:
+            raise ValueError(f"it does not hold the spec that it is named for; its place is {place}")
+        return record
+
     def _read(self, path: Path) -> Record | None:
         try:
-            content = read_whole(path, LARGEST)
-            if not content:
-                raise ValueError("it is empty")
-            record = Record.model_validate_json(content)
-            place = self.path(record.spec)
-            if place != path:
-                raise ValueError(f"it does not hold the spec that it is named for; its place is {place}")
+            return self._parse(path)
         except Exception as error:  # a plugin's checks may raise anything
             if isinstance(error, FileNotFoundError) and not path.is_symlink():
                 return None
             warnings.warn(f"{path} is not a record and is left out: {explained(error)}", stacklevel=3)
             return None
-        return record
-
-
-def _says_the_same(path: Path, record: Record) -> bool:
-    """Whether a file holds this record already, made at whatever time and place."""
-    try:
-        old = Record.model_validate_json(read_whole(path, LARGEST))
-    except (OSError, ValueError):  # nothing there, or no record
-        return False
-    return old.model_copy(update={"provenance": record.provenance}) == record
 
 
 def _members(folder: Path) -> list[Path]:
