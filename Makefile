@@ -7,8 +7,9 @@ LAB    := $(VENV)/lab
 BOOK   := .venv-book
 NBGRADER := .venv-nbgrader
 SITE   := book/_build/html
+DECKS  := $(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -d book/_build/slides -b revealjs teaching/slides $(SITE)/slides
 
-.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book slides slides-pdf assignments grading-test lab clean
+.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book book-test slides slides-pdf assignments grading-test lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -24,7 +25,7 @@ $(LAB): $(READY)
 reproduce: $(READY)  ## set up if needed; compare the methods, run the ablation and all notebooks, write the report
 	$(BIN)/ctsl reproduce
 
-test: lint unit notebooks-test  ## set up if needed; ruff, mypy, unit and property tests, all notebooks
+test: lint unit notebooks-test book  ## set up if needed; ruff, mypy, unit and property tests, all notebooks, the book
 
 test-fast: lint  ## for daily work: ruff, mypy, and the unit tests that take less than a few seconds each
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
@@ -66,12 +67,15 @@ $(BOOK)/ready: book/requirements.txt
 	$(BOOK)/bin/python -m pip install --quiet --requirement book/requirements.txt
 	touch $@
 
-book: slides  ## build the course, the guides and the API reference as a static site, in book/_build/html
+book: $(BOOK)/ready $(READY)  ## build the course, the guides and the API reference as a static site, in book/_build/html
+	$(BIN)/python -m ctsl_course.exercises pages --out book/_build/exercises
+	rm -rf $(SITE)  # no page stays whose source is gone
 	$(BOOK)/bin/python book/stage.py book/_build/source
 	$(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -c book -b html book/_build/source $(SITE)
+	$(DECKS)
 
-slides: $(BOOK)/ready  ## build the six decks of the course for teachers, in book/_build/html/slides
-	$(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -d book/_build/slides -b revealjs teaching/slides $(SITE)/slides
+slides: $(BOOK)/ready  ## build the six decks of the course for teachers alone, in book/_build/html/slides
+	$(DECKS)
 
 slides-pdf: slides  ## print the decks as PDF beside them; says so where there is no Chromium
 	$(BOOK)/bin/python teaching/slides/print.py $(SITE)/slides
@@ -89,6 +93,9 @@ assignments: $(NBGRADER)/ready  ## graded homework with numbers of this year: ma
 
 grading-test: $(NBGRADER)/ready  ## hand in right, wrong, empty, cheating and endless answers, and compare the points
 	$(BIN)/python -m pytest tests/test_grading.py
+
+book-test: book  ## the built book in a browser: every page, two widths, light and dark (needs Chromium)
+	$(BOOK)/bin/python -m pytest -c book/pytest.ini book/test_book.py
 
 lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
