@@ -95,7 +95,7 @@ grading-test: $(NBGRADER)/ready  ## hand in right, wrong, empty, cheating and en
 	$(BIN)/python -m pytest tests/test_grading.py
 
 book-test: book  ## the built book in a browser: every page, two widths, light and dark (needs Chromium)
-	$(BOOK)/bin/python -m pytest -c book/pytest.ini book/test_book.py
+	$(BOOK)/bin/python -m pytest -c book/pytest.ini book
 
 lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks

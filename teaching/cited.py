@@ -26,7 +26,7 @@ from statistics import mean, stdev
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "data" / "records" / "digits"
-BRACES = re.compile(r"\{\{ *(.+?) *\}\}")
+BRACES = re.compile(r"\{\{\s*(.+?)\s*\}\}", re.DOTALL)
 TERMS = ("ce", "response", "distance", "angle", "self", "label_smoothing")
 METHODS = {
     "independent": (1, 0, 0, 0, 0, 0),
@@ -105,6 +105,7 @@ def density(x: float, freedom: int) -> float:
     return math.exp(log_scale - (freedom + 1) / 2 * math.log1p(x * x / freedom))
 
 
+@cache
 def student(freedom: int) -> float:
     """The value of Student's distribution that 97.5 % lie below: Simpson's rule and halving."""
     low, high, steps = 0.0, 50.0, 2000
@@ -116,9 +117,6 @@ def student(freedom: int) -> float:
         )
         low, high = (low, middle) if width / 3 * inside > 0.475 else (middle, high)
     return low
-
-
-student = cache(student)
 
 
 def interval(values: list[float], sign: bool, part: str = "") -> str:
@@ -167,7 +165,7 @@ def printed(number: str, pattern: str) -> str:
     outputs = [out for cell in json.loads(path.read_text())["cells"] for out in cell.get("outputs", [])]
     texts = [out.get("text") or out.get("data", {}).get("text/markdown", "") for out in outputs]
     texts += [out.get("data", {}).get("text/plain", "") for out in outputs]
-    found = re.search(pattern.replace(" ", r"\s+"), "\n".join("".join(text) for text in texts))
+    found = re.search(r"\s+".join(pattern.split()), "\n".join("".join(text) for text in texts))
     if not found:
         raise LookupError(f"notebook {number} does not print {pattern!r}")
     return found[1].replace("-", "−")

@@ -16,8 +16,9 @@ NBGRADER = Path(os.environ.get("CTSL_NBGRADER", ROOT / ".venv-nbgrader")) / "bin
 sys.path.insert(0, str(TEACHING))
 
 from generate import ASSIGNMENTS  # noqa: E402
-from notebooks import IMPORTS, checks, drawn_for, notebook, write  # noqa: E402
 from tasks import Assignment, Open, Task, answer, fill  # noqa: E402
+
+from notebooks import IMPORTS, checks, drawn_for, notebook, write  # noqa: E402
 
 THIS_YEAR, LAST_YEAR = "the seed of this year", "the seed of last year"
 TASKS = [(one, task) for one in ASSIGNMENTS for task in one.tasks if isinstance(task, Task)]
@@ -192,7 +193,14 @@ def test_submissions_earn_the_stated_points(course: Path) -> None:
         add("wrong", one, (), THIS_YEAR, "wrong", {})
         add("last_year", one, (), LAST_YEAR, "solution", {})
     add("empty", first, ())
-    add("cheat", first, (), THIS_YEAR, "wrong", {"find_temperature_answer": CHEAT, "wrong_share_answer": ""} | emptied)
+    add(
+        "cheat",
+        first,
+        (),
+        THIS_YEAR,
+        "wrong",
+        {"find_temperature_answer": CHEAT, "wrong_share_answer": ""} | emptied,
+    )
     loop = {"loss_of_answer": "while True:\n    pass"}
     add("endless", third, ("meeting_loss", "largest_alpha"), THIS_YEAR, "solution", loop)
 

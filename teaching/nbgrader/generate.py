@@ -10,8 +10,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from notebooks import notebook, write
 from tasks import Assignment
+
+from notebooks import notebook, write
 
 HERE = Path(__file__).resolve().parent
 ASSIGNMENTS: list[Assignment] = [import_module(f"session{i}").ASSIGNMENT for i in range(1, 7)]

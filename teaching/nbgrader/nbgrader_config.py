@@ -19,7 +19,11 @@ class HideTests(ClearHiddenTests):
         if self.begin_test_delimeter in cell.source:
             for output in cell.get("outputs", []):
                 if output.output_type == "error":
-                    words = output.evalue if output.ename == "AssertionError" else "the test could not be run to its end"
+                    words = (
+                        output.evalue
+                        if output.ename == "AssertionError"
+                        else "the test could not be run to its end"
+                    )
                     output.traceback = [f"{output.ename}: {ESCAPE.sub('', words)}"]
             cell.outputs = [output for output in cell.get("outputs", []) if output.output_type == "error"]
         return super().preprocess_cell(cell, resources, cell_index)

@@ -45,7 +45,9 @@ def literal(value: Any, leaves: list[str], gradient: bool) -> str:
     first = value
     while isinstance(first, list):
         first = first[0]
-    kind = "" if isinstance(first, int) else ", dtype=torch.float64" + (", requires_grad=True" if gradient else "")
+    kind = (
+        "" if isinstance(first, int) else ", dtype=torch.float64" + (", requires_grad=True" if gradient else "")
+    )
     leaves.append(f"x{len(leaves)} = torch.tensor({value}{kind})")
     return f"x{len(leaves) - 1}"
 

@@ -20,7 +20,9 @@ def draw_temperature(random: Random) -> Drawn:
 
 def logits_of_one_image(random: Random, drawn: Drawn) -> list[Case]:
     """Distinct logits of 4 to 7 classes."""
-    return [(random.sample([round(-3 + 0.37 * i, 2) for i in range(20)], random.randint(4, 7)),) for _ in range(4)]
+    return [
+        (random.sample([round(-3 + 0.37 * i, 2) for i in range(20)], random.randint(4, 7)),) for _ in range(4)
+    ]
 
 
 def draw_effective(random: Random) -> Drawn:
@@ -55,7 +57,8 @@ ASSIGNMENT = Assignment(
             "find_temperature",
             "The temperature for an asked confidence",
             r"""
-            How hot must an answer be read to be as sure as we want it to be? Write a function that takes the logits of one image
+            How hot must an answer be read to be as sure as we want it to be? Write a function that takes the
+            logits of one image
             and returns the temperature $t > 0$ at which **<<words>>** is **<<goal>>**, to four digits. There is no
             formula for it; halve an interval. The right $t$ lies between 0.001 and 1000.
             """,
@@ -87,8 +90,9 @@ ASSIGNMENT = Assignment(
             "effective_classes",
             "How many classes are in play?",
             r"""
-            An answer that halves its probability between two classes has two classes in play; a certain answer has one. This year we
-            count them as <<formula>>, at $t = <<t>>$. Return that number for each image of a batch.
+            An answer that halves its probability between two classes has two classes in play; a certain answer
+            has one. This year we count them as <<formula>>, at $t = <<t>>$. Return that number for each image of
+            a batch.
             """,
             stub='''
             def effective_classes(logits: Tensor) -> Tensor:
@@ -104,9 +108,9 @@ ASSIGNMENT = Assignment(
             "wrong_share",
             "Redrawn twice",
             r"""
-            A share of <<first>> of all labels is redrawn from all <<classes>> classes. Then somebody else redraws a share of
-            <<second>>, chosen anew among all labels, again from all classes. Which share of the labels is expected to be wrong at the
-            end? Set `wrong_share`.
+            A share of <<first>> of all labels is redrawn from all <<classes>> classes. Then somebody else redraws
+            a share of <<second>>, chosen anew among all labels, again from all classes. Which share of the labels
+            is expected to be wrong at the end? Set `wrong_share`.
             """,
             solution="wrong_share = (1 - (1 - <<first>>) * (1 - <<second>>)) * (1 - 1 / <<classes>>)",
             wrong="wrong_share = (<<first>> + <<second>>) * (1 - 1 / <<classes>>)",
@@ -117,12 +121,13 @@ ASSIGNMENT = Assignment(
             "why_temperature",
             "In words",
             """
-            Temperature changes no answer's first class. Why can it change what a student learns from that answer? Five sentences at most,
-            with one example of three logits.
+            Temperature changes no answer's first class. Why can it change what a student learns from that answer?
+            Five sentences at most, with one example of three logits.
             """,
             """
-            1 point: the order of classes stays, the ratios of probabilities do not. 1 point: the loss or its gradient is "answer minus
-            target", so small probabilities that grow pull more. 1 point: an example whose numbers are right.
+            1 point: the order of classes stays, the ratios of probabilities do not. 1 point: the loss or its
+            gradient is "answer minus target", so small probabilities that grow pull more. 1 point: an example
+            whose numbers are right.
             """,
             points=3,
         ),

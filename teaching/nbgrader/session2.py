@@ -53,8 +53,8 @@ ASSIGNMENT = Assignment(
             $$ L = (1 - \lambda)\,\mathrm{CE}(y, p) + \lambda\, t^{<<power>>}\, \mathrm{KL}(q^t \,\|\, p^t), \qquad
                \lambda = <<weight>>,\quad t = <<t>> $$
 
-            (means over the batch, $q$ the teacher's answer). Return its gradient with respect to the student's logits, in
-            closed form, without `backward` or `grad`.
+            (means over the batch, $q$ the teacher's answer). Return its gradient with respect to the student's
+            logits, in closed form, without `backward` or `grad`.
             """,
             stub='''
             def student_gradient(z: Tensor, labels: Tensor, z_teacher: Tensor) -> Tensor:
@@ -79,9 +79,10 @@ ASSIGNMENT = Assignment(
             "trusting_loss",
             "A teacher who is trusted image by image",
             r"""
-            One weight for all images is crude. Give each image a target of its own, $s = c\, q + (1 - c)\, y$, where $q$ is the teacher's answer
-            softened by $t = <<t>>$, $y$ the label as a one-hot vector, and $c$ is **<<words>>** (of $q$). The loss is the cross
-            entropy of the student's *unsoftened* answer with $s$, a mean over the batch. The teacher must get no gradient.
+            One weight for all images is crude. Give each image a target of its own, $s = c\, q + (1 - c)\, y$,
+            where $q$ is the teacher's answer softened by $t = <<t>>$, $y$ the label as a one-hot vector, and $c$
+            is **<<words>>** (of $q$). The loss is the cross entropy of the student's *unsoftened* answer with
+            $s$, a mean over the batch. The teacher must get no gradient.
             """,
             stub='''
             def trusting_loss(z: Tensor, labels: Tensor, z_teacher: Tensor) -> Tensor:
@@ -108,10 +109,10 @@ ASSIGNMENT = Assignment(
             "used_probability",
             "Somebody forgot to soften the teacher",
             r"""
-            A program compares $\mathrm{softmax}(z / t)$ of the student with $\mathrm{softmax}(z')$ of the teacher, which it
-            forgot to soften; $t = <<t>>$. For one image the teacher's logits are $z' = (\ln <<a>>, \ln <<b>>, 0)$, and after long training the
-            two sides agree exactly. Which probability does the student give to the first class in use, that is at $t = 1$? Set
-            `used_probability`.
+            A program compares $\mathrm{softmax}(z / t)$ of the student with $\mathrm{softmax}(z')$ of the
+            teacher, which it forgot to soften; $t = <<t>>$. For one image the teacher's logits are $z' = (\ln
+            <<a>>, \ln <<b>>, 0)$, and after long training the two sides agree exactly. Which probability does the
+            student give to the first class in use, that is at $t = 1$? Set `used_probability`.
             """,
             solution="used_probability = <<a>> ** <<t>> / (<<a>> ** <<t>> + <<b>> ** <<t>> + 1)",
             wrong="used_probability = <<a>> ** (1 / <<t>>) / (<<a>> ** (1 / <<t>>) + <<b>> ** (1 / <<t>>) + 1)",
@@ -122,13 +123,14 @@ ASSIGNMENT = Assignment(
             "which_control",
             "In words",
             """
-            A colleague shows a student that gains three points from a teacher. Name two controls or rivals that you want to see beside it,
-            say for each which outcome would change your mind, and which of the two you would run first with a small budget.
+            A colleague shows a student that gains three points from a teacher. Name two controls or rivals that
+            you want to see beside it, say for each which outcome would change your mind, and which of the two you
+            would run first with a small budget.
             """,
             """
-            1 point each for two of: an empty teacher as soft as the real one; the student alone for the cost of teacher and student; a teacher
-            of the student's size; several seeds, paired. 1 point: an outcome is named for each. 1 point: the choice follows from cost or from
-            what it would decide.
+            1 point each for two of: an empty teacher as soft as the real one; the student alone for the cost of
+            teacher and student; a teacher of the student's size; several seeds, paired. 1 point: an outcome is
+            named for each. 1 point: the choice follows from cost or from what it would decide.
             """,
             points=4,
         ),

@@ -63,12 +63,13 @@ ASSIGNMENT = Assignment(
             "loss_of",
             "Peers that are trusted differently",
             r"""
-            Four peers learn together, but not all are trusted alike: peer $j$ has the trust $w_j$ with $w = (<<trust>>)$.
-            The response loss of peer $k$ is
+            Four peers learn together, but not all are trusted alike: peer $j$ has the trust $w_j$ with $w =
+            (<<trust>>)$. The response loss of peer $k$ is
 
             $$ L^k = \frac{\sum_{j \ne k} w_j\, <<formula>>}{\sum_{j \ne k} w_j} , $$
 
-            at $t = 1$, a mean over the batch. Mind which side stands in front. The other peers must get no gradient from it.
+            at $t = 1$, a mean over the batch. Mind which side stands in front. The other peers must get no
+            gradient from it.
             """,
             stub='''
             def loss_of(k: int, logits: list[Tensor]) -> Tensor:
@@ -103,11 +104,14 @@ ASSIGNMENT = Assignment(
             "meeting_loss",
             "Meeting on the way",
             r"""
-            Let both answers be compared with a mixture of the two. With $\pi = <<share>>$ and the target's answer $q$ (which gets no gradient),
+            Let both answers be compared with a mixture of the two. With $\pi = <<share>>$ and the target's answer
+            $q$ (which gets no gradient),
 
-            $$ m = \pi\, q + (1 - \pi)\, p, \qquad L = \pi\, \mathrm{KL}(q \,\|\, m) + (1 - \pi)\, \mathrm{KL}(p \,\|\, m) . $$
+            $$ m = \pi\, q + (1 - \pi)\, p, \qquad
+               L = \pi\, \mathrm{KL}(q \,\|\, m) + (1 - \pi)\, \mathrm{KL}(p \,\|\, m) . $$
 
-            The mixture $m$ contains $p$, so the gradient flows through it as well. At $t = 1$, a mean over the batch.
+            The mixture $m$ contains $p$, so the gradient flows through it as well. At $t = 1$, a mean over the
+            batch.
             """,
             stub='''
             def meeting_loss(z: Tensor, z_target: Tensor) -> Tensor:
@@ -134,12 +138,16 @@ ASSIGNMENT = Assignment(
             "largest_alpha",
             "When the truth wins",
             r"""
-            An image carries a wrong label. A peer hears the label with weight $\alpha$ and two fellow peers with the weights <<w1>> and
-            <<w2>>. The first gives <<true1>> to the true class and <<given1>> to the given one, the second <<true2>> and <<given2>>. Below which
-            $\alpha$ does the effective label give more to the true class than to the given one? Set `largest_alpha`.
+            An image carries a wrong label. A peer hears the label with weight $\alpha$ and two fellow peers with
+            the weights <<w1>> and <<w2>>. The first gives <<true1>> to the true class and <<given1>> to the given
+            one, the second <<true2>> and <<given2>>. Below which $\alpha$ does the effective label give more to
+            the true class than to the given one? Set `largest_alpha`.
             """,
             solution="largest_alpha = <<w1>> * (<<true1>> - <<given1>>) + <<w2>> * (<<true2>> - <<given2>>)",
-            wrong="largest_alpha = (<<w1>> * (<<true1>> - <<given1>>) + <<w2>> * (<<true2>> - <<given2>>)) / (<<w1>> + <<w2>>)",
+            wrong="""
+            pull = <<w1>> * (<<true1>> - <<given1>>) + <<w2>> * (<<true2>> - <<given2>>)
+            largest_alpha = pull / (<<w1>> + <<w2>>)
+            """,
             points=2,
             draw=draw_answers,
         ),
@@ -147,12 +155,14 @@ ASSIGNMENT = Assignment(
             "agree_or_right",
             "In words",
             """
-            Two peers that learn together agree on more images than two that do not. Why is that no evidence that either of them got better?
-            Describe a measurement that would be, and what has to be the same in both trainings.
+            Two peers that learn together agree on more images than two that do not. Why is that no evidence that
+            either of them got better? Describe a measurement that would be, and what has to be the same in both
+            trainings.
             """,
             """
-            1 point: the loss asks for agreement directly, and peers can agree on mistakes. 1 point: accuracy on clean test images, over
-            several seeds. 1 point: paired, with the same data, wrong labels, first weights and order of images.
+            1 point: the loss asks for agreement directly, and peers can agree on mistakes. 1 point: accuracy on
+            clean test images, over several seeds. 1 point: paired, with the same data, wrong labels, first
+            weights and order of images.
             """,
             points=3,
         ),

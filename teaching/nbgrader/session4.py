@@ -11,7 +11,10 @@ def draw_centre(random: Random) -> Drawn:
         [
             ("the mean of the batch", "f.mean(dim=0)"),
             ("the mean of the first two images of the batch", "f[:2].mean(dim=0)"),
-            ("halfway between the smallest and the largest value of each coordinate", "(f.amin(0) + f.amax(0)) / 2"),
+            (
+                "halfway between the smallest and the largest value of each coordinate",
+                "(f.amin(0) + f.amax(0)) / 2",
+            ),
             ("the mean of all images but the first", "f[1:].mean(dim=0)"),
             ("the mean of all images but the last", "f[:-1].mean(dim=0)"),
             ("twice the mean of the batch", "2 * f.mean(dim=0)"),
@@ -74,8 +77,8 @@ ASSIGNMENT = Assignment(
             "directions",
             "Directions from a centre",
             r"""
-            Seen from a centre, each image lies in some direction. This year the centre is **<<words>>**. Return the matrix of cosines between the
-            directions of all pairs of images.
+            Seen from a centre, each image lies in some direction. This year the centre is **<<words>>**. Return
+            the matrix of cosines between the directions of all pairs of images.
             """,
             stub='''
             def directions(f: Tensor) -> Tensor:
@@ -97,11 +100,13 @@ ASSIGNMENT = Assignment(
             "relation_loss",
             "Another distance, another unit",
             r"""
-            This year's distance of two images is **<<distance>>** of their embeddings, and its unit is **<<unit>>** over all
-            ordered pairs of *different* images of the batch. The loss is the mean of $\mathrm{Huber}_\delta$ over these pairs, of
-            the differences between the two peers' relative distances; $\delta = <<delta>>$, and
+            This year's distance of two images is **<<distance>>** of their embeddings, and its unit is
+            **<<unit>>** over all ordered pairs of *different* images of the batch. The loss is the mean of
+            $\mathrm{Huber}_\delta$ over these pairs, of the differences between the two peers' relative
+            distances; $\delta = <<delta>>$, and
 
-            $$ \mathrm{Huber}_\delta(x) = \begin{cases} \tfrac12 x^2 & |x| \le \delta \\ \delta\,(|x| - \tfrac12 \delta) & |x| > \delta \end{cases} $$
+            $$ \mathrm{Huber}_\delta(x) = \begin{cases}
+               \tfrac12 x^2 & |x| \le \delta \\ \delta\,(|x| - \tfrac12 \delta) & |x| > \delta \end{cases} $$
 
             The target gets no gradient.
             """,
@@ -133,8 +138,9 @@ ASSIGNMENT = Assignment(
             "triangle_loss",
             "Two triangles by hand",
             r"""
-            Three images lie at the corners of a triangle. For one peer its sides AB, AC, BC are <<first>>, for the other one <<second>>. What is the
-            distance loss (03.2) of the course, with the usual Huber function? Set `triangle_loss`, to four digits.
+            Three images lie at the corners of a triangle. For one peer its sides AB, AC, BC are <<first>>, for
+            the other one <<second>>. What is the distance loss (03.2) of the course, with the usual Huber
+            function? Set `triangle_loss`, to four digits.
             """,
             solution="""
             a, b = <<first>>, <<second>>
@@ -153,13 +159,14 @@ ASSIGNMENT = Assignment(
             "what_is_free",
             "In words",
             """
-            Which changes of an embedding leave this year's `relation_loss` as it is: a shift, another scale, a turn by 30 degrees, a
-            new order of the coordinates, a mirror image along one axis? Say for each why. One of them is free for the distance of the course and not
-            for this one.
+            Which changes of an embedding leave this year's `relation_loss` as it is: a shift, another scale, a
+            turn by 30 degrees, a new order of the coordinates, a mirror image along one axis? Say for each why.
+            One of them is free for the distance of the course and not for this one.
             """,
             """
-            1 point: shift and scale are free, with reasons (differences; the unit). 1 point: order of coordinates and mirror image along an axis are
-            free (absolute values per coordinate). 2 points: a turn is not free, with a reason or an example of two points.
+            1 point: shift and scale are free, with reasons (differences; the unit). 1 point: order of coordinates
+            and mirror image along an axis are free (absolute values per coordinate). 2 points: a turn is not
+            free, with a reason or an example of two points.
             """,
             points=4,
         ),

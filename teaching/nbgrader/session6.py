@@ -47,8 +47,8 @@ def samples(random: Random, drawn: Drawn) -> list[Case]:
 
 def draw_table(random: Random) -> Drawn:
     """Accuracies of the eight rows of a factorial with the parts A, B and C."""
-    rows = {name: round(random.uniform(78, 90), 1) for name in ("none", "a", "b", "ab", "c", "ac", "bc", "abc")}
-    return rows
+    names = ("none", "a", "b", "ab", "c", "ac", "bc", "abc")
+    return {name: round(random.uniform(78, 90), 1) for name in names}
 
 
 def draw_verdict(random: Random) -> Drawn:
@@ -66,9 +66,10 @@ ASSIGNMENT = Assignment(
             "sign_flip_p",
             "If nothing were there, signs would be luck",
             r"""
-            If a method makes no difference, each seed's difference could as well have had the other sign. Go through all $2^n$ ways
-            to choose the signs of the $n$ differences, compute the **<<statistic>>** for each, and return the share of them in which it **<<both>>**. Count
-            the observed signs as one of the ways. No random numbers are needed.
+            If a method makes no difference, each seed's difference could as well have had the other sign. Go
+            through all $2^n$ ways
+            to choose the signs of the $n$ differences, compute the **<<statistic>>** for each, and return the share of
+            them in which it **<<both>>**. The observed signs are one of the ways. No random numbers are needed.
             """,
             stub='''
             def sign_flip_p(differences: Tensor) -> float:
@@ -99,9 +100,10 @@ ASSIGNMENT = Assignment(
             "bootstrap_interval",
             "An interval from the seeds themselves",
             r"""
-            Draw samples from the seeds, with replacement, and look how the **<<words>>** varies. The draws are given, so that there is one right
-            answer: row $r$ of `picks` says which differences sample $r$ takes. Return the two ends between which the middle <<level>> % of
-            the samples' values lie; use `torch.quantile` with its default interpolation.
+            Draw samples from the seeds, with replacement, and look how the **<<words>>** varies. The draws are
+            given, so that there is one right answer: row $r$ of `picks` says which differences sample $r$ takes.
+            Return the two ends between which the middle <<level>> % of the samples' values lie; use
+            `torch.quantile` with its default interpolation.
             """,
             stub='''
             def bootstrap_interval(differences: Tensor, picks: Tensor) -> Tensor:
@@ -132,8 +134,9 @@ ASSIGNMENT = Assignment(
             | **without C** | <<none>> | <<a>> | <<b>> | <<ab>> |
             | **with C** | <<c>> | <<ac>> | <<bc>> | <<abc>> |
 
-            Set `conditional_effects` to a list of three numbers: the effect of C where A and B are both there; the effect of C averaged over
-            the two rows *without* A; and half the difference between the effect of B with C and that without C, in the rows *with* A.
+            Set `conditional_effects` to a list of three numbers: the effect of C where A and B are both there;
+            the effect of C averaged over the two rows *without* A; and half the difference between the effect of
+            B with C and that without C, in the rows *with* A.
             """,
             solution="""
             conditional_effects = [
@@ -156,14 +159,15 @@ ASSIGNMENT = Assignment(
             "one_sentence",
             "The verdict, in one sentence",
             """
-            A method and its rival of equal cost were run with seven seeds. The paired differences in points are <<values>>. Compute the 95 % interval
-            (Student's factor for seven seeds is 2.447) and write the verdict in one sentence that a careful reader would sign, then one more on what the sentence
-            does not say.
+            A method and its rival of equal cost were run with seven seeds. The paired differences in points are
+            <<values>>. Compute the 95 % interval
+            (Student's factor for seven seeds is 2.447). Write the verdict in one sentence that a careful reader would
+            sign, then one more on what the sentence does not say.
             """,
             """
-            1 point: mean and interval are right. 1 point: the verdict follows from the interval (better, worse, or not to be told apart; never "no
-            difference"). 1 point: number of seeds, data and cost are named. 1 point: the limit is a real one (this data, one comparison of several, what
-            seeds do not vary).
+            1 point: mean and interval are right. 1 point: the verdict follows from the interval (better, worse,
+            or not to be told apart; never "no difference"). 1 point: number of seeds, data and cost are named. 1
+            point: the limit is a real one (this data, one comparison of several, what seeds do not vary).
             """,
             points=4,
             draw=draw_verdict,
