@@ -32,9 +32,12 @@ FAULTS = """async () => {
   for (const slide of slides) {
     const title = slide.querySelector('h1, h2').textContent;
     if (slide.scrollHeight > HEIGHT) faults.push(title + ': ' + slide.scrollHeight + ' px high');
-    for (const part of slide.querySelectorAll('p, pre, pre code, table, mjx-container, .container'))
-      if (part.scrollWidth > part.clientWidth + 1 && part.clientWidth > 0 || part.getBoundingClientRect().right >
-          slide.getBoundingClientRect().right) faults.push(title + ': cut off on the right: ' + part.textContent.slice(0, 40));
+    const right = slide.getBoundingClientRect().right;
+    for (const part of slide.querySelectorAll('p, pre, table, mjx-container')) {
+      const wide = part.tagName === 'PRE' && part.firstChild.scrollWidth > part.firstChild.clientWidth;
+      if (wide || part.getBoundingClientRect().right > right)
+        faults.push(title + ': cut off on the right: ' + part.textContent.slice(0, 40));
+    }
     for (const image of slide.querySelectorAll('img')) {
       if (!image.alt.trim()) faults.push(title + ': no alt text');
       if (!image.naturalWidth) faults.push(title + ': a picture does not load');
