@@ -1,4 +1,4 @@
-"""The built decks in a browser: nothing is cut off, no formula fails, no other host is asked; and what must end a build.
+"""The built decks in a browser: nothing is cut off, no formula fails, no other host is asked; what ends a build.
 
 `make book-test` runs it. It needs Chromium; without one it is skipped.
 """
@@ -93,10 +93,6 @@ def test_the_speaker_sees_notes_on_a_screen(browser: Browser) -> None:
 )
 def test_what_is_missing_ends_the_build(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "index.md").write_text(f"# A deck\n\n## A slide\n\n{text}\n")
-    built = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "-b", "revealjs", "-c", ROOT / "teaching" / "slides", tmp_path]
-        + [tmp_path / "out"],
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "revealjs", "-c", ROOT / "teaching" / "slides"]
+    built = subprocess.run([*command, tmp_path, tmp_path / "out"], capture_output=True, text=True)
     assert built.returncode != 0 and message in built.stderr

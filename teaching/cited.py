@@ -9,6 +9,7 @@ A text says which number it wants between double braces, and no number of ours i
     {{ effect MLI MLR }}                an effect or interaction of the factorial
     {{ weights dml }}                   its five weights, as cells of a table
     {{ printed 01b "alone ([\\d.]+)" }}   what an executed notebook printed: the group of the pattern
+    {{ count 01b "wide_cnn (\\d+)" }}    the same, a whole number with commas
     {{ row 01b "t = 1 ([\\d. ]+)" }}      the same, split at white space: cells of a table
 
 Options: noise, peers (equal, mixed, one, three, four), schedule (one_cycle, steps), metric (top1, ece, agreement),
@@ -176,6 +177,8 @@ def cite(words: str) -> str:
     kind, *rest = shlex.split(words)
     if kind == "printed":
         return printed(*rest)
+    if kind == "count":
+        return f"{int(printed(*rest)):,}"
     if kind == "row":
         return " | ".join(printed(*rest).split())
     if kind == "weights":
@@ -189,7 +192,7 @@ def cite(words: str) -> str:
     if kind == "mean":
         return interval(list(by_seed(names[0], options).values()), sign=False, part=options["part"])
     if kind not in ("gain", "diff"):
-        raise ValueError(f"a citation is mean, gain, diff, effect, weights, printed or row; got {kind!r}")
+        raise ValueError(f"a citation is mean, gain, diff, effect, weights, printed, count or row; got {kind!r}")
     one, other = by_seed(names[0], options), by_seed(names[1] if kind == "diff" else "independent", options)
     return interval([one[seed] - other[seed] for seed in one], sign=True, part=options["part"])
 

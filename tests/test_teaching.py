@@ -15,7 +15,7 @@ from ctsl_lib.losses.methods import ABLATIONS, METHODS
 
 sys.path.insert(0, str(ROOT / "teaching"))
 
-import cited  # noqa: E402
+import cited
 
 DECKS = sorted((ROOT / "teaching" / "slides").glob("session*.md"))
 QUIZ = (ROOT / "teaching" / "quiz.md").read_text()
@@ -30,7 +30,9 @@ def test_cited_numbers_are_those_of_the_library() -> None:
     for metric in ("top1", "ece", "agreement"):
         values = pivot(frame_of(records, METHODS), metric)
         for method in METHODS:
-            assert cited.cite(f"mean {method} metric={metric}") == as_text(mean_interval(values[method].to_numpy()))
+            assert cited.cite(f"mean {method} metric={metric}") == as_text(
+                mean_interval(values[method].to_numpy())
+            )
         gain = as_text(paired_difference(values, "tfkd"), sign=True)
         assert cited.cite(f"gain tfkd metric={metric}") == gain
         few = as_text(paired_difference(values.loc[:2], "dml"), sign=True)
