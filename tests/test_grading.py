@@ -118,6 +118,16 @@ wrong_share = Liar(1.0)
 """
 
 
+DISARMED = """
+def without_asserts(lines):
+    return [line for line in lines if not line.lstrip().startswith("assert")]
+
+
+get_ipython().input_transformers_post.append(without_asserts)
+find_temperature = lambda logits: 1.0
+"""
+
+
 def answered(release: Path, one: Assignment, seed: str, which: str, change: dict[str, str]) -> dict[str, Any]:
     """A released notebook with answers.
 
@@ -164,12 +174,12 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def manage(command: str, folder: Path) -> str:
+def manage(command: str, folder: Path, returns: int = 0) -> str:
     """What a teacher's command prints."""
     done = subprocess.run(
         [NBGRADER, TEACHING / "course.py", command, folder], capture_output=True, text=True, timeout=1500
     )
-    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-3000:]
+    assert done.returncode == returns, done.stderr[-3000:] + done.stdout[-3000:]
     return done.stdout
 
 
@@ -178,13 +188,13 @@ def manage(command: str, folder: Path) -> str:
 def test_submissions_earn_the_stated_points(course: Path) -> None:
     first, third = ASSIGNMENTS[0], ASSIGNMENTS[2]
     emptied = {"find_temperature_example": "", "find_temperature_hidden": "", "wrong_share_hidden": "pass"}
-    submissions: list[tuple[str, Assignment, dict[str, Any], tuple[str, ...]]] = []
+    submissions: list[tuple[str, Assignment, tuple[str, ...]]] = []
 
     def add(student: str, one: Assignment, full: tuple[str, ...], *answers: Any) -> None:
         released = course / "release" / one.name / f"{one.name}.ipynb"
         content = answered(released, one, *answers) if answers else json.loads(released.read_text())
         write(content, course / "submitted" / student / one.name / f"{one.name}.ipynb")
-        submissions.append((student, one, content, full))
+        submissions.append((student, one, full))
 
     for one in ASSIGNMENTS:
         names = tuple(task.name for task in one.tasks if isinstance(task, Task))
@@ -204,9 +214,19 @@ def test_submissions_earn_the_stated_points(course: Path) -> None:
     loop = {"loss_of_answer": "while True:\n    pass"}
     add("endless", third, ("meeting_loss", "largest_alpha"), THIS_YEAR, "solution", loop)
 
-    manage("grade", course)
+    disarm = {"find_temperature_answer": DISARMED}
+    for student, change in {
+        "disarm": disarm,
+        "crash": {"find_temperature_answer": "import os\n\nos._exit(1)"},
+    }.items():
+        content = answered(course / "release" / "session1" / "session1.ipynb", first, THIS_YEAR, "wrong", change)
+        write(content, course / "submitted" / student / "session1" / "session1.ipynb")
+
+    said = manage("grade", course, returns=1).splitlines()
+    assert [line.partition(":")[0] for line in said] == ["session1, crash", "session1, disarm"]
+    assert "could not be run" in said[0] and "did not fail" in said[1]
     scores = json.loads(manage("scores", course))
-    for student, one, _, full in submissions:
+    for student, one, full in submissions:
         found = scores[student][one.name]
         wanted = earned(one, full)
         assert {name: found[name] for name in wanted} == wanted, f"{student}, {one.name}"
@@ -222,7 +242,7 @@ def test_feedback_shows_no_hidden_test(course: Path) -> None:
     assert {"right", "wrong", "empty", "cheat"} <= pages.keys()
     graded = json.loads((course / "autograded" / "wrong" / "session1" / "session1.ipynb").read_text())
     hidden = [cell for cell in graded["cells"] if "BEGIN HIDDEN TESTS" in "".join(cell["source"])]
-    assert len(hidden) == 3
+    assert len(hidden) == 4
     for page in pages.values():
         assert "HIDDEN TESTS" not in page and "hidden case" not in pages["right"]
         for cell in hidden:

@@ -152,6 +152,12 @@ def open_cells(question: Open, drawn: Drawn) -> list[dict[str, Any]]:
     ]
 
 
+def canary_cell() -> dict[str, Any]:
+    """The last cell: its test fails for everybody, and if it does not, something has disarmed the tests."""
+    source = hidden('assert 1 == 2, "this line fails for everybody, as it must"')
+    return cell("code", f"# the end\n{source}", "canary", grade=True, points=0)
+
+
 def notebook(assignment: Assignment, seed: str) -> dict[str, Any]:
     """The source notebook of one assignment.
 
@@ -164,6 +170,7 @@ def notebook(assignment: Assignment, seed: str) -> dict[str, Any]:
     for task in assignment.tasks:
         drawn, random = drawn_for(seed, assignment, task)
         cells += task_cells(task, drawn, random) if isinstance(task, Task) else open_cells(task, drawn)
+    cells.append(canary_cell())
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
