@@ -125,7 +125,7 @@ def render(element: Element, values: Values, *, live: bool) -> str:
     if bound and live:
         written.append(f'data-bind="{html.escape(json.dumps(bound, separators=(",", ":")))}"')
     start = " ".join([element.tag, *(one for one in written if one != 'class=""')])
-    return f"<{start}/>" if element.tag in ("input", "image") else f"<{start}>{inside}</{element.tag}>"
+    return f"<{start}/>" if element.tag in ("input", "image", "img") else f"<{start}>{inside}</{element.tag}>"
 
 
 def _number(value: float) -> str:

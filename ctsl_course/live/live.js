@@ -7,6 +7,7 @@
     digits === undefined ? values[name] : number(values[name], +digits, sign));
 
   const start = root => {
+    root.querySelector(".stage").innerHTML = root.querySelector(".live").textContent;
     const { controls, data } = JSON.parse(root.querySelector(".data").textContent);
     const state = {};
     const within = (control, x) => {
@@ -51,7 +52,6 @@
         draw();
       });
     }
-    for (const part of root.querySelectorAll("[hidden]")) part.hidden = false;
     root.dataset.ready = "yes";
     reset();
   };

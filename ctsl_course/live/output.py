@@ -4,9 +4,11 @@ JupyterLab shows the widget, whose numbers come from the library; the book shows
 same numbers in the browser. Both draw the same elements. Nothing asks another host for anything.
 """
 
+import base64
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import ipywidgets
 from IPython.display import display
 
-from ctsl_course.live.drawing import Element, el, fill, render
+from ctsl_course.live.drawing import Element, Values, el, fill, render
 
 State = Mapping[str, float]
 
@@ -59,6 +61,8 @@ class Picture:
     """The file in this folder with the same numbers as a function of state and data in JavaScript."""
     data: Mapping[str, Any]
     """What the script needs to know."""
+    hint: str = ""
+    """How to move what has handles on the page."""
 
     @property
     def start(self) -> dict[str, float]:
@@ -85,23 +89,31 @@ def as_text(picture: Picture) -> str:
 
 
 def drawn(picture: Picture, state: State, *, live: bool = False) -> str:
-    """The panels and the caption, without anything to change them by.
+    """Title, panels and caption, without anything to change them by.
 
     Args:
         picture: what to draw.
         state: the value of each control, by name.
         live: whether the script of the page can draw them again.
     """
-    parts = (
+    values = picture.at(state)
+    return "".join(render(part, values, live=live) for part in _parts(picture, picture.panels))
+
+
+def _parts(picture: Picture, panels: Iterable[Element]) -> tuple[Element, ...]:
+    return (
         el("p", picture.title, class_="title"),
-        el("div", picture.panels, class_="panels"),
+        el("div", panels, class_="panels"),
         el("p", picture.caption, class_="caption", aria_live="polite"),
     )
-    return "".join(render(part, picture.at(state), live=live) for part in parts)
 
 
 def as_page(picture: Picture) -> str:
-    """The picture as HTML with a script of its own; without scripts it is still, as at the start."""
+    """The picture as HTML with a script of its own.
+
+    Where scripts do not run, as in a notebook that is not trusted, the first frame stands: the drawings as images,
+    since untrusted SVG is taken apart there. What the script puts in its place waits in the page as plain text.
+    """
     known = {
         "controls": {one.name: {"low": one.low, "high": one.high, "step": one.step, "value": one.value}
                      for one in picture.controls},
@@ -109,18 +121,39 @@ def as_page(picture: Picture) -> str:
     }  # fmt: skip
     data = json.dumps(known, separators=(",", ":")).replace("<", "\\u003c")
     values = picture.at(picture.start)
-    inputs = [_input(control) for control in picture.controls if not control.handle]
-    reset = el("div", [el("button", "back to the start", type="button")])
-    controls = render(el("div", [*inputs, reset], class_="controls", hidden="hidden"), values, live=True)
-    body = f"{drawn(picture, picture.start, live=True)}{controls}"
+    frame = _parts(picture, (_image(one, values) for one in picture.panels))
+    still = "".join(render(part, values, live=False) for part in frame)
+    live = drawn(picture, picture.start, live=True) + render(_controls(picture), values, live=True)
     script = f"{source('live.js')}({source(picture.script)});"
-    key = hashlib.sha256(f"{body}{data}{script}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{live}{data}{script}".encode()).hexdigest()[:12]
     name = render(el("div", class_="ctsl-live", role="group", aria_label=picture.about), {}, live=False)
     return (
-        f'{name.removesuffix("></div>")} data-key="{key}"><style>\n{source("live.css")}\n</style>{body}'
+        f'{name.removesuffix("></div>")} data-key="{key}"><style>\n{source("live.css")}\n</style>'
+        f'<div class="stage">{still}</div><script type="text/html" class="live">{live}</script>'
         f'<script type="application/json" class="data">{data}</script>'
         f"<script>\n{script.replace('KEY', key)}\n</script></div>"
     )
+
+
+def _image(panel: Element, values: Values) -> Element:
+    """A drawing as an image in the colours for a light page; anything else as it is."""
+    if panel.tag != "svg":
+        return panel
+    colours = dict(re.findall(r"(--\w+): (#\w+);", source("live.css").partition("}")[0]))
+    style = source("live.css").partition("/* drawings */")[2].partition("/* end */")[0].replace(".ctsl-live ", "")
+    style = re.sub(r"var\((--\w+)\)", lambda found: colours[found[1]], " ".join(style.split()))
+    _, _, width, height = str(panel.attributes["viewBox"]).split()
+    svg = render(panel, values, live=False).replace(">", f"><style>{style}</style>", 1)
+    svg = svg.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" ', 1)
+    address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    return Element("img", {"src": address, "alt": panel.attributes["aria-label"], "width": width})
+
+
+def _controls(picture: Picture) -> Element:
+    hint = [el("p", picture.hint)] if picture.hint else []
+    inputs = [_input(control) for control in picture.controls if not control.handle]
+    reset = el("div", [el("button", "back to the start", type="button")])
+    return el("div", [*hint, *inputs, reset], class_="controls")
 
 
 def _input(control: Control) -> Element:
@@ -140,7 +173,10 @@ def widget(picture: Picture) -> ipywidgets.VBox:
     shown = ipywidgets.HTML()
 
     def draw(_: object = None) -> None:
-        frame = drawn(picture, {name: one.value for name, one in inputs.items()})
+        state = {name: one.value for name, one in inputs.items()}
+        for control in picture.controls:
+            inputs[control.name].description = fill(control.label, picture.at(state))
+        frame = drawn(picture, state)
         shown.value = f'<style>{source("live.css")}</style><div class="ctsl-live">{frame}</div>'
 
     for one in inputs.values():
@@ -150,19 +186,13 @@ def widget(picture: Picture) -> ipywidgets.VBox:
 
 
 def _control(control: Control) -> Any:
-    wide = {"style": {"description_width": "initial"}, "layout": {"width": "26em"}}
+    """A slider without a number of its own, since the label has it, or a list to choose from."""
+    wide = {"style": {"description_width": "16em"}, "layout": {"width": "32em"}}
     if control.choices:
         options = [(words, number) for number, words in enumerate(control.choices, start=int(control.low))]
-        return ipywidgets.Dropdown(
-            options=options, value=control.value, description=_plain(control.label), **wide
-        )
+        return ipywidgets.Dropdown(options=options, value=control.value, **wide)
     bounds = {"min": control.low, "max": control.high, "step": control.step, "value": control.value}
-    return ipywidgets.FloatSlider(description=_plain(control.label), **bounds, **wide)
-
-
-def _plain(label: str) -> str:
-    """A label without slots: a widget shows its value itself."""
-    return label.partition(" = {")[0].partition(": {")[0]
+    return ipywidgets.FloatSlider(readout=False, **bounds, **wide)
 
 
 def forms(picture: Picture) -> dict[str, Any]:

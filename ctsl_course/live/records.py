@@ -37,7 +37,7 @@ def noise(accuracies: Mapping[float, pd.DataFrame], baseline: str = "independent
         {
             "noise": 100 * share,
             "methods": [
-                [*mean_interval(rows[name].to_numpy())[:3], *paired_difference(rows, name, baseline)[:3]]
+                [*_ends(mean_interval(rows[name].to_numpy())), *_ends(paired_difference(rows, name, baseline))]
                 for name in methods
             ],
         }
@@ -56,12 +56,12 @@ def noise(accuracies: Mapping[float, pd.DataFrame], baseline: str = "independent
                    for part in (slice(0, 3), slice(3, 6)))  # fmt: skip
     others = ["" if name == baseline else label(name) for name in methods]  # it has no difference from itself
     last = len(levels) - 1
-    words = "; ".join(f"{name} {{top1{i}:1}} %" for i, name in enumerate(names))
+    shown = (f"{name} {{top1{i}:1}} %" + f" ({{gain{i}:+2}})" * bool(others[i]) for i, name in enumerate(names))
     return Picture(
         title="Accuracy and gain by label noise",
         about=f"Left the test accuracy of {len(names)} methods with 95 % intervals, right their paired difference from "
         f"{label(baseline)}; a slider changes the share of random labels.",
-        caption=f"With {{noise:0}} % random labels: {words}.",
+        caption=f"With {{noise:0}} % random labels: {'; '.join(shown)}.",
         controls=(Control("level", "random labels: {noise:0} %", 0, last, 1, 0),),
         panels=(
             _forest("test accuracy (%)", names, "top1", tops, ":1"),
@@ -71,6 +71,11 @@ def noise(accuracies: Mapping[float, pd.DataFrame], baseline: str = "independent
         script="noise.js",
         data={"levels": levels, "parts": PARTS},
     )
+
+
+def _ends(found: Interval) -> tuple[float, float, float]:
+    """Mean and bounds; a single seed has no interval, only a mean."""
+    return found[:3] if found.n > 1 else (found.mean,) * 3
 
 
 def _forest(title: str, names: Sequence[str], part: str, numbers: Sequence[float], shown: str) -> Element:
@@ -105,11 +110,11 @@ def seeds(differences: pd.DataFrame) -> Picture:
     Args:
         differences: seeds x rows, paired differences from a baseline in percentage points.
 
-    Raises: ValueError unless there are at least three seeds.
+    Raises: ValueError unless there are two seeds or more.
     """
     total = len(differences)
-    if total < 3:
-        raise ValueError(f"differences must have three seeds or more, got {total}")
+    if total < 2:
+        raise ValueError(f"differences must have two seeds or more, got {total}")
     names = [label(str(name)) for name in differences]
     columns = [differences[name].tolist() for name in differences]
 
@@ -137,7 +142,7 @@ def seeds(differences: pd.DataFrame) -> Picture:
         caption="{row_name}: of the {studies:0} studies with n = {n:0} seeds, {found:0} % exclude zero; their "
         "half-width is {half:2} points on average. Drawn: {shown:0} of them, in the order of their means.",
         controls=(
-            Control("n", "seeds of a study: n = {n:0}", 2, total, 1, 3),
+            Control("n", "seeds of a study: n = {n:0}", 2, total, 1, min(3, total)),
             Control("row", "difference from the baseline of", 0, len(names) - 1, 1, len(names) - 1, tuple(names)),
         ),
         panels=(_studies(),),

@@ -33,10 +33,10 @@ def triangle() -> Picture:
     controls = []
     for name, place in PLACES.items():
         for axis, low, high, value in (("x", -2, 5, place[0]), ("y", -3, 5, place[1])):
-            label = f"{name}, f{'₁' if axis == 'x' else '₂'}"
+            label = f"{name}, f{'₁' if axis == 'x' else '₂'} = {{{name}{axis}:1}}"
             controls.append(Control(f"{name}{axis}", label, low, high, 0.1, value, handle=True))
     return Picture(
-        title="Move A, B or C: drag it, or Tab to it and use the arrow keys",
+        title="A triangle to move",
         about="Images A, B, C as the corners of a triangle for peer k, which can be moved, and of an equilateral "
         "triangle for peer j; a table of relative distances, cosines and both losses.",
         caption="A at ({Ax:1}, {Ay:1}), B at ({Bx:1}, {By:1}), C at ({Cx:1}, {Cy:1}): distance loss {L_DD:4}, "
@@ -46,6 +46,7 @@ def triangle() -> Picture:
         values=values,
         script="triangle.js",
         data={"target": TARGET},
+        hint="Drag A, B or C; or choose one with Tab and move it with the arrow keys (with Shift: farther).",
     )
 
 
