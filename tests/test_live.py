@@ -175,3 +175,5 @@ def test_the_widget_draws_what_is_chosen(name: str, picture: Picture) -> None:
         for control, one in zip(picture.controls, inputs, strict=True):
             one.value = state[control.name]
         assert drawn(picture, state) in shown.value and "<script" not in shown.value
+        for control, one in zip(picture.controls, inputs, strict=True):
+            assert one.description == fill(control.label, picture.at(state))

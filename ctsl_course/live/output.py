@@ -144,7 +144,8 @@ def _image(panel: Element, values: Values) -> Element:
     style = re.sub(r"var\((--\w+)\)", lambda found: colours[found[1]], " ".join(style.split()))
     _, _, width, height = str(panel.attributes["viewBox"]).split()
     svg = render(panel, values, live=False).replace(">", f"><style>{style}</style>", 1)
-    svg = svg.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" ', 1)
+    size = f'width="{width}" height="{height}" style="background: #FFFFFF"'
+    svg = svg.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" {size} ', 1)
     address = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
     return Element("img", {"src": address, "alt": panel.attributes["aria-label"], "width": width})
 
