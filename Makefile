@@ -5,8 +5,11 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
 BOOK   := .venv-book
+NBGRADER := .venv-nbgrader
+SITE   := book/_build/html
+DECKS  := $(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -d book/_build/slides -b revealjs teaching/slides $(SITE)/slides
 
-.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book lab clean
+.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book book-test slides slides-pdf assignments grading-test lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -22,7 +25,7 @@ $(LAB): $(READY)
 reproduce: $(READY)  ## set up if needed; compare the methods, run the ablation and all notebooks, write the report
 	$(BIN)/ctsl reproduce
 
-test: lint unit notebooks-test  ## set up if needed; ruff, mypy, unit and property tests, all notebooks
+test: lint unit notebooks-test book  ## set up if needed; ruff, mypy, unit and property tests, all notebooks, the book
 
 test-fast: lint  ## for daily work: ruff, mypy, and the unit tests that take less than a few seconds each
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
@@ -64,9 +67,35 @@ $(BOOK)/ready: book/requirements.txt
 	$(BOOK)/bin/python -m pip install --quiet --requirement book/requirements.txt
 	touch $@
 
-book: $(BOOK)/ready  ## build the course, the guides and the API reference as a static site, in book/_build/html
+book: $(BOOK)/ready $(READY)  ## build the course, the guides and the API reference as a static site, in book/_build/html
+	$(BIN)/python -m ctsl_course.exercises pages --out book/_build/exercises
+	rm -rf $(SITE)  # no page stays whose source is gone
 	$(BOOK)/bin/python book/stage.py book/_build/source
-	$(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -c book -b html book/_build/source book/_build/html
+	$(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -c book -b html book/_build/source $(SITE)
+	$(DECKS)
+
+slides: $(BOOK)/ready  ## build the six decks of the course for teachers alone, in book/_build/html/slides
+	$(DECKS)
+
+slides-pdf: slides  ## print the decks as PDF beside them; says so where there is no Chromium
+	$(BOOK)/bin/python teaching/slides/print.py $(SITE)/slides
+
+$(NBGRADER)/ready: teaching/nbgrader/requirements.txt $(READY)
+	$(PYTHON) -m venv $(NBGRADER)
+	$(NBGRADER)/bin/python -m pip install --quiet --requirement teaching/nbgrader/requirements.txt
+	$(BIN)/python -m ipykernel install --prefix $(NBGRADER) --name ctsl-kit --display-name "the kit" --env OMP_NUM_THREADS 1
+	touch $@
+
+assignments: $(NBGRADER)/ready  ## graded homework with numbers of this year: make assignments SEED='a long secret text'
+	@test -n "$(SEED)" || { echo "give a seed: make assignments SEED='a long secret text'"; exit 1; }
+	$(BIN)/python teaching/nbgrader/generate.py "$(SEED)" results/assignments
+	$(NBGRADER)/bin/python teaching/nbgrader/course.py release results/assignments
+
+grading-test: $(NBGRADER)/ready  ## hand in right, wrong, empty, cheating and endless answers, and compare the points
+	$(BIN)/python -m pytest tests/test_grading.py
+
+book-test: book  ## the built book in a browser: every page, two widths, light and dark (needs Chromium)
+	$(BOOK)/bin/python -m pytest -c book/pytest.ini book
 
 lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
