@@ -10,13 +10,14 @@ from ctsl_course.field import FIELD, field_map
 
 READING = nbformat.read(NOTEBOOKS / "20_claims.ipynb", as_version=4)
 [LIST] = [cell.source for cell in READING.cells if "### A reading list" in cell.source]
-ROWS = [row.split(" | ") for row in LIST.splitlines() if re.match(r"\| \d{4} \|", row)]
+ROWS = re.findall(r"^- \*\*(\d{4})\*\* (.+) → (.+)$", LIST, re.MULTILINE)
+"""(year, work, what it added)."""
 
 
 def test_the_reading_list_is_dated_in_order_and_says_what_each_work_added() -> None:
-    years = [int(row[0].strip("| ")) for row in ROWS]
+    years = [int(year) for year, _, _ in ROWS]
     assert len(ROWS) >= 25 and years == sorted(years) and years[0] == 2006
-    assert all(len(row) == 3 and len(row[2]) > 20 for row in ROWS)
+    assert LIST.count("- **") == len(ROWS) and all(len(added) > 15 for _, _, added in ROWS)
     for number, link in re.findall(r"\[(\d{4}\.\d{4,5})\]\((\S+)\)", LIST):
         assert link == f"https://arxiv.org/abs/{number}"
 
@@ -26,10 +27,11 @@ def test_every_work_on_the_map_is_in_the_reading_list() -> None:
              "assistant": "Assistant", "DML": "Mutual", "ONE": "Native Ensemble", "born-again": "Born-Again",
              "Tf-KD": "Tf-KD", "sequence-level": "Sequence-Level", "GKD": "On-Policy", "Ba": "Ba, Caruana"}  # fmt: skip
     for answer in (answer for answers in FIELD.values() for answer in answers):
-        for work in answer.works.split(", "):
-            name, year = work.rsplit(" ", 1)
-            found = [row for row in ROWS if known.get(name, name) in row[1] + row[2]]
-            assert any(year in row[0] for row in found), work
+        for named in answer.works.split(", "):
+            name, year = named.rsplit(" ", 1)
+            assert any(when == year and known.get(name, name) in work + added for when, work, added in ROWS), (
+                named
+            )
 
 
 def test_every_notebook_on_the_map_exists() -> None:
