@@ -9,7 +9,7 @@ NBGRADER := .venv-nbgrader
 SITE   := book/_build/html
 DECKS  := $(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -d book/_build/slides -b revealjs teaching/slides $(SITE)/slides
 
-.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book book-test slides slides-pdf assignments grading-test lab clean
+.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book book-test slurm-test slides slides-pdf assignments grading-test lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -96,6 +96,9 @@ grading-test: $(NBGRADER)/ready  ## hand in right, wrong, empty, cheating and en
 
 book-test: book  ## the built book in a browser: every page, two widths, light and dark (needs Chromium)
 	$(BOOK)/bin/python -m pytest -c book/pytest.ini book
+
+slurm-test: $(READY)  ## a grid on a real SLURM of one machine: set up by root, skipped with a reason elsewhere
+	scripts/slurm.sh
 
 lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -49,4 +49,4 @@ munged --force --key-file="$folder/munge.key" --socket="$folder/munge.socket" --
   --log-file="$folder/munged.log" --seed-file="$folder/munge.seed"
 slurmctld
 slurmd
-.venv/bin/python -m pytest -q -p no:cacheprovider tests/slurm.py
+.venv/bin/python -m pytest -q -p no:cacheprovider tests/slurm.py "$@"
