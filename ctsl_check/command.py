@@ -21,6 +21,13 @@ def check(
     longest: Annotated[
         float, typer.Option(min=0, help="Seconds that a record may have taken to be among those drawn.")
     ] = 60,
+    part: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Only this part, repeated: 1 environment, 2 losses, 3 the same twice, "
+            "4 kill and resume, 5 records, 6 speed."
+        ),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the report to this file as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Also write it as Markdown, for an issue.")] = None,
 ) -> None:
@@ -28,10 +35,18 @@ def check(
     files = {name: expanded(f"--{name}", path) for name, path in (("json", json), ("markdown", markdown)) if path}
 
     from ctsl_check.machine import device_from
+    from ctsl_check.parts import PARTS
     from ctsl_check.parts import check as all_parts
 
     chosen = device_from(device)
-    report = all_parts(chosen, sample, seed, longest=longest, say=lambda part: typer.echo(part.as_text() + "\n"))
+    report = all_parts(
+        chosen,
+        sample,
+        seed,
+        longest=longest,
+        parts=part or PARTS,
+        say=lambda part: typer.echo(part.as_text() + "\n"),
+    )
     contents = {"json": report.model_dump_json(indent=1) + "\n", "markdown": report.as_markdown()}
     for name, path in files.items():
         content = contents[name].encode()

@@ -36,7 +36,7 @@ def device_from(name: str | None) -> torch.device:
 
 def machine(device: torch.device) -> Part:
     """The environment that everything else in the report belongs to."""
-    rows = [_versions(ROOT)]
+    rows = [versions(ROOT)]
     rows.append(Row(what="Python", found=platform.python_version()))
     rows.append(Row(what="system", found=f"{platform.system()}, {platform.machine()}"))
     rows.append(Row(what="CPU", found=f"{cpu_name()}, {cores()} cores, memory allocator: {allocator()}"))
@@ -56,8 +56,11 @@ def machine(device: torch.device) -> Part:
     return Part(title="1 environment", rule=RULE, rows=rows)
 
 
-def _versions(root: Path) -> Row:
-    """The packages that the kit asks for itself, against the versions that it was tested with."""
+def versions(root: Path) -> Row:
+    """The packages that the kit asks for itself, against the versions that it was tested with.
+
+    `root` is the kit's folder, with `constraints.txt` and `pyproject.toml`.
+    """
     lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {one.name.lower(): one for one in map(Requirement, filter(None, (x.strip() for x in lines)))}
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]

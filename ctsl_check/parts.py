@@ -17,6 +17,8 @@ from ctsl_lib import ROOT
 from ctsl_lib.experiments.provenance import cpu_name, current_commit, device_name
 from ctsl_lib.experiments.store import Store
 
+PARTS = range(1, 7)
+
 
 def check(
     device: torch.device,
@@ -24,6 +26,7 @@ def check(
     seed: int = 0,
     *,
     longest: float = LONGEST,
+    parts: Sequence[int] = PARTS,
     compiled: bool = True,
     networks: Sequence[str] = NETWORKS,
     committed: Store | None = None,
@@ -36,31 +39,37 @@ def check(
         sample: how many committed records are made again.
         seed: draws the records, and is the seed of the small runs.
         longest: seconds that a record may have taken where it was made, to be among those that are drawn.
+        parts: which of the six, by number.
         compiled: whether to look at compiled losses, too; compiling takes most of a minute.
         networks: those whose speed is measured.
         committed: the committed records; by default those in the kit.
         say: is told each part as soon as it is finished.
+
+    Raises: ValueError on another part.
     """
     store = committed if committed is not None else Store(ROOT / "data" / "records")
-    parts: list[Part] = []
-    calls: list[Callable[[], Part]] = [
-        lambda: machine(device),
-        lambda: losses(device, compiled=compiled, seed=seed),
-        lambda: repeat(device, seed),
-        lambda: resume(device, seed),
-        lambda: sampled(device, sample, seed, committed=store, longest=longest),
-        lambda: speed(device, networks, committed=store),
-    ]
-    for call in calls:
+    calls: dict[int, Callable[[], Part]] = {
+        1: lambda: machine(device),
+        2: lambda: losses(device, compiled=compiled, seed=seed),
+        3: lambda: repeat(device, seed),
+        4: lambda: resume(device, seed),
+        5: lambda: sampled(device, sample, seed, committed=store, longest=longest),
+        6: lambda: speed(device, networks, committed=store),
+    }
+    unknown = [number for number in parts if number not in calls]
+    if unknown:
+        raise ValueError(f"part must be among {', '.join(map(str, calls))}, got {unknown[0]}")
+    done: list[Part] = []
+    for number in sorted(set(parts)):
         started = time.perf_counter()
-        part = call()
-        parts.append(part.model_copy(update={"seconds": round(time.perf_counter() - started, 1)}))
-        say(parts[-1])
+        part = calls[number]()
+        done.append(part.model_copy(update={"seconds": round(time.perf_counter() - started, 1)}))
+        say(done[-1])
     where = f"{device_name(device)}; {cpu_name()}" if device.type == "cuda" else cpu_name()
     return Report(
         device=where,
         commit=current_commit(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         options={"device": str(device), "sample": sample, "seed": seed, "longest": f"{longest:g}"},
-        parts=parts,
+        parts=done,
     )

@@ -44,23 +44,34 @@ def _at_hand(record: Record, store: Store) -> bool:
     return digest is not None and record.data_digest in ("", digest)
 
 
-def remake(records: Sequence[Record], root: Path, device: torch.device) -> list[Record]:
+def remake(
+    records: Sequence[Record], root: Path, device: torch.device, processes: int | None = None
+) -> list[Record]:
     """Train the runs of some records again, in today's numerics.
 
     Args:
         records: the committed ones.
         root: folder of the store for the new ones.
         device: where to train.
+        processes: runs side by side; by default one a core, or one on a GPU.
 
     Raises: GridError if a run fails.
     """
     specs = [record.spec.model_copy(update={"numerics": NUMERICS}) for record in records]
-    with process_pool(1 if device.type == "cuda" else None) as executor:
+    if device.type == "cuda" or len(specs) == 1:
+        processes = 1
+    with process_pool(processes) as executor:
         return run_grid(specs, Store(root), executor=executor, device=str(device), threads=1, progress=False)
 
 
 def sampled(
-    device: torch.device, sample: int, seed: int = 0, *, committed: Store, longest: float = LONGEST
+    device: torch.device,
+    sample: int,
+    seed: int = 0,
+    *,
+    committed: Store,
+    longest: float = LONGEST,
+    processes: int | None = None,
 ) -> Part:
     """Make a sample of the committed records again and compare.
 
@@ -70,6 +81,7 @@ def sampled(
         seed: draws them.
         committed: their store.
         longest: see `candidates`.
+        processes: see `remake`.
     """
     title = "5 committed records made again"
     there = candidates(committed, longest)
@@ -79,7 +91,7 @@ def sampled(
     drawn = random.Random(seed).sample(there, min(sample, len(there)))
     with tempfile.TemporaryDirectory(prefix="ctsl-check-") as folder:
         try:
-            remade = remake(drawn, Path(folder), device)
+            remade = remake(drawn, Path(folder), device, processes)
         except GridError as error:
             failed = [Row(what="a run failed", found=line, verdict="off") for line in str(error).splitlines()[1:]]
             return Part(title=title, rule=RULE, rows=failed)

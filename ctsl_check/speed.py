@@ -34,9 +34,10 @@ RULE = (
     f"A training step (forward, backward, SGD) of one network on random 3x{SIDE}x{SIDE} images, {CLASSES} classes, "
     f"batches of {BATCH['cpu']} on a CPU with one thread and of {BATCH['cuda']} on a GPU: the median of some "
     "repetitions after a warm-up. The share is of the matrix products' operations in it, against a product of two "
-    "square matrices in the same precision. Hours are those of all runs of a table, one after the other: images that are trained on, "
-    "answers of frozen copies and evaluations at these speeds, in proportion to the pixels; relation "
-    "terms count nothing here, and networks of re-identification are not measured. `ctsl train` runs as many side by side as there are cores. Nothing here is off."
+    "square matrices in the same precision. Hours are those of all runs of a table, one after the other (`ctsl train` "
+    "runs as many side by side as there are cores): images that are trained on, answers of frozen copies and "
+    "evaluations at these speeds, in proportion to the pixels. Relation terms count nothing here, and networks of "
+    "re-identification are not measured. Nothing here is off."
 )
 
 

@@ -1,11 +1,13 @@
 """The model card beside shared weights, in the layout of the Hugging Face Hub."""
 
 import json
+import textwrap
 
 import yaml
 
 from ctsl_lib.evidence.labels import metric_label, pair_name
 from ctsl_lib.evidence.statistics import Interval
+from ctsl_lib.experiments.spec import Spec
 from ctsl_share.config import WeightsConfig
 from ctsl_share.runs import method_of
 
@@ -42,8 +44,7 @@ def answer(images):  # (N, {channels}, {height}, {width_of_images}) pixels, 0 to
 BODY = """\
 # {method}: {pair} on {data}
 
-{count} trained with the objective {terms}{stage} on {settings}. Made by the kit "The runnable paper: CTSL-MKT"; the
-paper is [arXiv 2101.08471](https://arxiv.org/abs/2101.08471).
+{about}
 
 | | |
 |---|---|
@@ -101,11 +102,10 @@ def card(config: WeightsConfig, intervals: dict[str, Interval]) -> str:
         intervals: metric -> mean and interval over seeds.
     """
     spec, made = config.spec, config.provenance
-    terms = " + ".join(f"{weight:g} {name}" for name, weight in spec.objective.active.items())
     about = {
         "license": "mit",
         "library_name": "pytorch",
-        "tags": ["knowledge-distillation", "ctsl-mkt", method_of(spec.objective)],
+        "tags": ["knowledge-distillation", "arxiv:2101.08471"],
         "datasets": [spec.data.name],
         "metrics": ["accuracy"],
     }
@@ -116,14 +116,25 @@ def card(config: WeightsConfig, intervals: dict[str, Interval]) -> str:
     ]
     body = BODY.format(
         method=method_of(spec.objective), pair=pair_name(spec.peers), data=spec.data.name, key=config.key,
-        count=f"{len(spec.peers)} peers" if len(spec.peers) > 1 else "One network", terms=terms, seed=spec.seed,
-        stage=" in stage 1, for copies that are then frozen," if spec.stage == 1 else "",
-        settings=", ".join(f"{name} {value}" for name, value in spec.data.model_dump().items()),
+        about=textwrap.fill(_about(spec), width=120, break_long_words=False), seed=spec.seed,
         commit=made.commit, digest=config.data_digest, device=made.cpu if "cpu" in made.device else made.device,
         torch=made.versions.get("torch", "unknown"), split=spec.evaluate_on, metrics="\n".join(rows),
         plain=_plain(config), spec=json.dumps(spec.model_dump(mode="json"), indent=1),
     )  # fmt: skip
     return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n{body}"
+
+
+def _about(spec: Spec) -> str:
+    """What was trained, on what, by what."""
+    count = f"{len(spec.peers)} peers" if len(spec.peers) > 1 else "One network"
+    terms = " + ".join(f"{weight:g} {name}" for name, weight in spec.objective.active.items())
+    stage = " in stage 1, to be frozen" if spec.stage == 1 else ""
+    settings = ", ".join(f"{name} {value}" for name, value in spec.data.model_dump(exclude={"name"}).items())
+    data = f"{spec.data.name} ({settings})" if settings else spec.data.name
+    return (
+        f'{count} trained with the objective {terms}{stage} on {data}. Made by the kit "The runnable paper: CTSL-MKT"; '
+        "the paper is [arXiv 2101.08471](https://arxiv.org/abs/2101.08471)."
+    )
 
 
 def _plain(config: WeightsConfig) -> str:
