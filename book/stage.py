@@ -16,9 +16,11 @@ PAGES = {
     "docs/real-images.md": "guides/real-images.md",
     "docs/trust.md": "guides/trust.md",
     "docs/speed.md": "guides/speed.md",
+    "docs/check.md": "guides/check.md",
     "CONTRIBUTING.md": "guides/add.md",
     "data/reference/README.md": "evidence/reference.md",
     "data/records/PLAN.md": "evidence/plan.md",
+    "data/check/cpu-amd-epyc.md": "evidence/check.md",
     "data/search/README.md": "evidence/search.md",
     "data/paper/README.md": "evidence/paper.md",
 }

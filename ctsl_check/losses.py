@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import torch
@@ -159,4 +160,11 @@ def judged(what: str, found: tuple[Tensor, Tensor], exact: tuple[Tensor, Tensor]
         found=f"value {errors[0]:.1e}, gradient {errors[1]:.1e}",
         expected=f"at most {allowed[0]:.1e}, {allowed[1]:.1e}",
         verdict="ok" if good else "off",
+        numbers={
+            name: value
+            for name, value in zip(
+                ("value", "gradient", "value_allowed", "gradient_allowed"), (*errors, *allowed), strict=True
+            )
+            if isfinite(value)
+        },
     )

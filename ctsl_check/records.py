@@ -3,6 +3,7 @@
 import random
 import tempfile
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -115,13 +116,19 @@ def rows_of(found: Agreement) -> list[Row]:
             found=f"{one.verdict}, {one.difference:+.2f} points" if one.verdict != "identical" else one.verdict,
             expected="identical" if one.verdict == "identical" else f"at most {one.limit:.2f} points",
             verdict=verdicts.get(one.verdict, "note"),
+            numbers={"difference": one.difference} | ({"allowed": one.limit} if isfinite(one.limit) else {}),
         )
         for one in found.runs
     ]
-    if found.chance == found.chance:  # not NaN: there are seeds enough
+    if isfinite(found.chance):  # else there are too few seeds
         text = f"shift of {found.shift:+.2f} points, p = {found.chance:.2g}"
-        expected = f"p above {ALARM / 2:g}"
         rows.append(
-            Row(what="all together", found=text, expected=expected, verdict="off" if found.shifted else "ok")
+            Row(
+                what="all together",
+                found=text,
+                expected=f"p above {ALARM / 2:g}",
+                verdict="off" if found.shifted else "ok",
+                numbers={"shift": found.shift, "p": found.chance},
+            )
         )
     return rows

@@ -15,6 +15,8 @@ class Row(BaseModel, frozen=True):
     found: str
     expected: str = ""
     verdict: Verdict = "ok"
+    numbers: dict[str, float] = {}
+    """What was measured, for programs that read the JSON; a number that is not finite is left out."""
 
 
 class Part(BaseModel, frozen=True):

@@ -68,7 +68,13 @@ def speed(device: torch.device, networks: Sequence[str] = NETWORKS, *, committed
     with cpu_threads(1):
         for precision in ("fp32", "bf16"):
             peak = product_rate(device, precision)
-            rows.append(Row(what=f"matrix product, {precision}", found=f"{peak / 1e12:.3g} TFLOP/s"))
+            rows.append(
+                Row(
+                    what=f"matrix product, {precision}",
+                    found=f"{peak / 1e12:.3g} TFLOP/s",
+                    numbers={"flops": peak},
+                )
+            )
             for name in networks:
                 try:
                     rate = rates[name, precision] = measured(name, device, precision)
@@ -77,8 +83,10 @@ def speed(device: torch.device, networks: Sequence[str] = NETWORKS, *, committed
                         Row(what=f"{name}, {precision}", found="out of memory", verdict="not possible here")
                     )
                     continue
-                found = f"{rate.train:,.0f} images/s, {100 * rate.operations / peak:.0f} % of the peak"
-                rows.append(Row(what=f"{name}, {precision}", found=found))
+                share = 100 * rate.operations / peak
+                found = f"{rate.train:,.0f} images/s, {share:.0f} % of the peak"
+                numbers = {"train": rate.train, "answer": rate.answer, "share": share}
+                rows.append(Row(what=f"{name}, {precision}", found=found, numbers=numbers))
     return Part(title="6 speed", rule=RULE, rows=[*rows, *hours(rates, committed, device_name(device))])
 
 
@@ -96,11 +104,15 @@ def hours(rates: Rates, committed: Iterable[Record], device: str) -> list[Row]:
             values = load_profile(profile, dataset=dataset)
             if "pairs" in values and values.get("dataset", dataset) == dataset:
                 price = table_cost([spec for _, spec in plan_from(values, dataset).runs()], rates)
-                rows.append(Row(what=f"table {dataset}, profile {profile}", found=str(price)))
+                rows.append(_price(f"table {dataset}, profile {profile}", price))
     digits = plan_from(load_profile("digits"), "digits")
     price = cost([spec for _, spec in digits.runs()], list(committed), device)
-    rows.append(Row(what="table digits, profile digits", found=f"{price}, by the times of the committed records"))
+    rows.append(_price("table digits, profile digits, by the times of the committed records", price))
     return rows
+
+
+def _price(what: str, price: Cost) -> Row:
+    return Row(what=what, found=str(price), numbers={"seconds": price.seconds, "unknown": price.unknown})
 
 
 def product_rate(device: torch.device, precision: Precision) -> float:

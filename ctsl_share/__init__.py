@@ -1,6 +1,7 @@
 """What others take away: trained networks as safetensors with a model card, and the curves of runs as CSV.
 
 >>> from ctsl_lib import ROOT
+>>> from ctsl_share import load_weights
 >>> pair = load_weights(ROOT / "data" / "weights" / "ctsl_mkt")
 >>> [type(peer).__name__ for peer in pair.peers], pair.config.spec.peers
 (['Peer', 'Peer'], ('tiny_cnn', 'tiny_cnn'))

@@ -40,7 +40,19 @@ def ctsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_help_of_every_command(ctsl) -> None:
     status, top, _ = ctsl("--help")
     assert status == 0
-    for command in ("reproduce", "run", "table", "notebooks", "data", "train", "status", "claims"):
+    for command in (
+        "reproduce",
+        "run",
+        "table",
+        "notebooks",
+        "data",
+        "train",
+        "status",
+        "claims",
+        "check",
+        "export",
+        "weights",
+    ):
         assert command in top
         status, detail, _ = ctsl(command, "--help")
         assert status == 0 and "Usage" in detail
