@@ -18,7 +18,7 @@ from ctsl_lib.experiments.store import Store
 LONGEST = 60.0
 """Seconds that a record may have taken where it was made, to be among those that are drawn."""
 RULE = (
-    "The runs are drawn by --seed and trained here in a store of their own. identical: all curves and metrics to the "
+    "The runs are drawn by `--seed` and trained here in a store of their own. identical: all curves and metrics to the "
     "last digit. within the spread: other last digits, and a difference that two seeds have as well. off: more than "
     f"that. Both tests together find something off in at most {ALARM:.0%} of the checks of a machine that only rounds "
     "otherwise: each run by Student's t against the spread of the committed seeds (|d| <= t s sqrt(2), Bonferroni "

@@ -50,7 +50,7 @@ class Part(BaseModel, frozen=True):
         rows = [[row.what, row.found, row.expected, row.verdict] for row in self.rows]
         table = [["what", "found", "expected", "verdict"], ["---"] * 4, *rows]
         lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
-        return "\n".join([f"## {self.title}", "", self.rule, "", *lines])
+        return "\n".join([f"## {self.title}", "", f"{self.rule} ({self.seconds:.0f} s)", "", *lines])
 
 
 class Report(BaseModel, frozen=True):

@@ -19,8 +19,8 @@ from ctsl_lib.experiments.store import Store
 from ctsl_lib.experiments.workers import end_with_parent
 
 RULE = (
-    "A process that saves its state after every epoch is killed (kill -9) once it has finished an epoch drawn by "
-    "--seed; another one goes on from there. Record and weights must be those of a run that was left alone."
+    "A process that saves its state after every epoch is killed (`kill -9`) once it has finished an epoch drawn by "
+    "`--seed`; another one goes on from there. Record and weights must be those of a run that was left alone."
 )
 EPOCHS = 12
 PATIENCE = 120.0

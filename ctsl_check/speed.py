@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -32,7 +31,7 @@ ENOUGH, MUCH = 0.3, 2.0
 TABLES = ("cifar10", "cifar100", "tiny_imagenet")
 RULE = (
     f"A training step (forward, backward, SGD) of one network on random 3x{SIDE}x{SIDE} images, {CLASSES} classes, "
-    f"batches of {BATCH['cpu']} on a CPU with one thread and of {BATCH['cuda']} on a GPU: the median of some "
+    f"batches of {BATCH['cpu']} on a CPU with one thread and of {BATCH['cuda']} on a GPU: the fastest of some "
     "repetitions after a warm-up. The share is of the matrix products' operations in it, against a product of two "
     "square matrices in the same precision. Hours are those of all runs of a table, one after the other (`ctsl train` "
     "runs as many side by side as there are cores): images that are trained on, answers of frozen copies and "
@@ -164,7 +163,9 @@ def measured(name: str, device: torch.device, precision: Precision) -> Rate:
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call: the median of some repetitions, after one to warm up; a GPU is waited for.
+    """Seconds of one call: the fastest of some, after one to warm up; a GPU is waited for.
+
+    The fastest, as other programs on the machine can only make a call slower.
 
     Args:
         call: what to measure.
@@ -183,7 +184,7 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
         call()
         wait()
         times.append(time.perf_counter() - started)
-    return median(times)
+    return min(times)
 
 
 def table_cost(specs: Iterable[Spec], rates: Rates) -> Cost:
