@@ -28,6 +28,7 @@ def check(
             "4 kill and resume, 5 records, 6 speed."
         ),
     ] = None,
+    compiled: Annotated[bool, typer.Option(help="Compile the losses as well; on a CPU about a minute.")] = True,
     json: Annotated[Path | None, typer.Option(help="Also write the report to this file as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Also write it as Markdown, for an issue.")] = None,
 ) -> None:
@@ -45,6 +46,7 @@ def check(
         seed,
         longest=longest,
         parts=part or PARTS,
+        compiled=compiled,
         say=lambda part: typer.echo(part.as_text() + "\n"),
     )
     contents = {"json": report.model_dump_json(indent=1) + "\n", "markdown": report.as_markdown()}

@@ -21,8 +21,9 @@ RULE = (
     "The runs are drawn by `--seed` and trained here in a store of their own. identical: all curves and metrics to the "
     "last digit. within the spread: other last digits, and a difference that two seeds have as well. off: more than "
     f"that. Both tests together find something off in at most {ALARM:.0%} of the checks of a machine that only rounds "
-    "otherwise: each run by Student's t against the spread of the committed seeds (|d| <= t s sqrt(2), Bonferroni "
-    "for the runs that are not identical), and from nine seeds on all together by flipping signs seed by seed."
+    "otherwise: each run by Student's t against the spread of the other committed seeds (|d| <= t s sqrt(2), "
+    "Bonferroni for the runs that are not identical), and from nine seeds on all together by flipping signs "
+    "seed by seed."
 )
 
 

@@ -26,8 +26,12 @@ def convolution(inputs, outputs):
 
 
 backbone = nn.Sequential(
-    convolution({channels}, {width}), convolution({width}, {width2}), nn.MaxPool2d(2), convolution({width2}, {width4}),
-    nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    convolution({channels}, {width}),
+    convolution({width}, {width2}),
+    nn.MaxPool2d(2),
+    convolution({width2}, {width4}),
+    nn.AdaptiveAvgPool2d(1),
+    nn.Flatten(),
 )
 network = nn.ModuleDict({{"backbone": backbone, "classifier": nn.Linear({width4}, {classes})}})
 state = load_file("model.safetensors")  # all peers; the names of peer {number} begin with "{number}."

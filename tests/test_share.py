@@ -25,7 +25,9 @@ from ctsl_lib.experiments.store import Store
 from ctsl_lib.metrics.evaluation import evaluate, predict
 from ctsl_lib.training.recipe import Recipe
 from ctsl_share import export_weights, load_weights
+from ctsl_share.card import card
 from ctsl_share.histories import histories
+from ctsl_share.writing import over_seeds
 
 REFERENCE = ROOT / "data" / "weights"
 QUICK = Spec(data=Digits(n_train=60), peers=("tiny_cnn", "tiny_resnet"), recipe=Recipe(epochs=2, batch_size=20))
@@ -199,6 +201,7 @@ def test_the_committed_pairs_are_those_of_the_records_and_small() -> None:
         config = load_weights(REFERENCE / method).config
         record = store.load(Spec(objective=objective))
         assert record is not None and config.key == record.spec.key and config.metrics == record.metrics
+        assert (REFERENCE / method / "README.md").read_text() == card(config, over_seeds(record, store))
 
 
 def test_a_committed_pair_has_its_recorded_accuracy() -> None:
@@ -245,7 +248,7 @@ def test_curves_as_one_tidy_table(ctsl, tmp_path: Path) -> None:
     assert last.to_dict() == {1: record.metrics["top1"][0], 2: record.metrics["top1"][1]}
     second = frame[(frame["peer"] == 2) & (frame["quantity"] == "loss.response")]
     assert second["value"].tolist() == record.history.terms[1]["response"]
-    assert second["network"].unique() == ["tiny_resnet"]
+    assert second["epoch"].tolist() == [1, 2] and second["network"].unique() == ["tiny_resnet"]
 
 
 def test_the_table_of_a_data_set_and_tensorboard(ctsl, tmp_path: Path) -> None:

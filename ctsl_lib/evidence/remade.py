@@ -5,7 +5,7 @@ otherwise, and a training amplifies that: the run made again is then like a run 
 tests share the rate of false alarms, `ALARM`:
 
 - each run alone: two runs whose seeds differ are apart by a number of variance 2 s^2, with s the standard deviation
-  over the n committed seeds of that setting. A run is off if |d| > t s sqrt(2), with the quantile t of Student's
+  over the n other committed seeds of that setting. A run is off if |d| > t s sqrt(2), with the quantile t of Student's
   distribution for n - 1 degrees of freedom, by Bonferroni for all runs that are not identical;
 - all runs together: if rounding alone is at work, the mean difference of each seed is as likely above zero as below.
   The exact test flips these signs; it can speak from nine seeds on.
@@ -26,7 +26,7 @@ from ctsl_lib.experiments.spec import Record, Spec
 ALARM = 0.01
 """How often, at most, something is found to be off although nothing but the rounding differs."""
 SEEDS = 3
-"""Committed seeds of a setting that a spread is estimated from, at least."""
+"""Other committed seeds of a setting that a spread is estimated from, at least."""
 Verdict = Literal["identical", "within the spread", "off", "cannot be judged"]
 
 
@@ -109,17 +109,19 @@ def compare(remade: Sequence[Record], committed: Iterable[Record]) -> Agreement:
         committed: all records that are to be believed, other seeds of the same settings included.
     """
     known: dict[Spec, Record] = {}
-    spread: dict[Spec, list[float]] = defaultdict(list)
+    seeds: dict[Spec, dict[int, float]] = defaultdict(dict)
     for record in sorted(committed, key=lambda record: record.spec.numerics):
         known[_without(record.spec, "numerics")] = record
-        spread[_without(record.spec, "seed")].append(_mean(record))
+        seeds[_without(record.spec, "seed")][record.spec.seed] = _mean(record)
     found = [(record, known.get(_without(record.spec, "numerics"))) for record in remade]
     pairs = [(record, other, _identical(record, other)) for record, other in found if other is not None]
     apart = sum(not identical for *_, identical in pairs)
     runs = []
     by_seed: dict[int, list[float]] = defaultdict(list)
     for record, other, identical in pairs:
-        difference, bound = _mean(record) - _mean(other), limit(spread[_without(other.spec, "seed")], apart)
+        # Without the run itself, which may be the one that is wrong.
+        others = [value for seed, value in seeds[_without(other.spec, "seed")].items() if seed != other.spec.seed]
+        difference, bound = _mean(record) - _mean(other), limit(others, apart)
         verdict: Verdict = "identical"
         if not identical:
             by_seed[record.spec.seed].append(difference)
@@ -135,7 +137,7 @@ def limit(values: Sequence[float], tests: int) -> float:
     """The largest difference between two runs that the spread between seeds explains.
 
     Args:
-        values: of the committed seeds of one setting.
+        values: of the other committed seeds of the setting.
         tests: how many runs are looked at; the rate of false alarms is for all of them.
 
     Returns: in the unit of the values; NaN for fewer than `SEEDS` values.
