@@ -6,7 +6,7 @@ READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
 BOOK   := .venv-book
 
-.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book lab clean
+.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book book-test lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -22,7 +22,7 @@ $(LAB): $(READY)
 reproduce: $(READY)  ## set up if needed; compare the methods, run the ablation and all notebooks, write the report
 	$(BIN)/ctsl reproduce
 
-test: lint unit notebooks-test  ## set up if needed; ruff, mypy, unit and property tests, all notebooks
+test: lint unit notebooks-test book  ## set up if needed; ruff, mypy, unit and property tests, all notebooks, the book
 
 test-fast: lint  ## for daily work: ruff, mypy, and the unit tests that take less than a few seconds each
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
@@ -64,9 +64,14 @@ $(BOOK)/ready: book/requirements.txt
 	$(BOOK)/bin/python -m pip install --quiet --requirement book/requirements.txt
 	touch $@
 
-book: $(BOOK)/ready  ## build the course, the guides and the API reference as a static site, in book/_build/html
+book: $(BOOK)/ready $(READY)  ## build the course, the guides and the API reference as a static site, in book/_build/html
+	$(BIN)/python -m ctsl_course.exercises pages --out book/_build/exercises
+	rm -rf book/_build/html  # no page stays whose source is gone
 	$(BOOK)/bin/python book/stage.py book/_build/source
 	$(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -c book -b html book/_build/source book/_build/html
+
+book-test: book  ## the built book in a browser: every page, two widths, light and dark (needs Chromium)
+	$(BOOK)/bin/python -m pytest -c book/pytest.ini book/test_book.py
 
 lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks

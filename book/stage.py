@@ -25,6 +25,8 @@ PAGES = {
     "data/paper/README.md": "evidence/paper.md",
 }
 """Files of the repository that are pages of the book: where they are -> where they go."""
+EXERCISES = ROOT / "book" / "_build" / "exercises"
+"""Pages that `python -m ctsl_course.exercises pages` has written: it needs the kit, the book does not."""
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 
@@ -92,6 +94,7 @@ def stage(out: Path, repository: str = "") -> list[str]:
             text = relink(text, source, places, repository)
         (out / place).parent.mkdir(parents=True, exist_ok=True)
         (out / place).write_text(text, encoding="utf-8")
+    shutil.copytree(EXERCISES, out / "exercises")
     return list(places.values())
 
 

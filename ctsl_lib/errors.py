@@ -27,6 +27,14 @@ class WorkerDiedError(RuntimeError):
     """A worker process ended in the middle of its task."""
 
 
+class ClusterError(RuntimeError):
+    """A scheduler is missing, or one of its workers cannot do its part; the message says what to do."""
+
+
+class RunStoppedError(RuntimeError):
+    """A run was told to stop; its state is saved, and it can go on."""
+
+
 class RunClaimedError(RuntimeError):
     """Another process, or another thread, works on the run."""
 

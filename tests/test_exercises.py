@@ -16,6 +16,7 @@ from ctsl_course.exercises import check, hint, solution
 from ctsl_course.exercises.cells import NOTEBOOKS, exercises_of, key_of, number_of
 from ctsl_course.exercises.diagnose import Tried, WrongAnswer, equals, gradient, pencil_equals
 from ctsl_course.exercises.engine import Exercise, find, load, verdict
+from ctsl_course.exercises.pages import write_pages
 from ctsl_course.exercises.versions import solved, student, up_to_date, version, write_versions
 
 EXERCISES = load()
@@ -259,3 +260,12 @@ def test_versions_never_replace_the_notebooks(tmp_path: Path) -> None:
     assert write_versions(PATHS[:1], tmp_path / "new", student) == [tmp_path / "new" / PATHS[0].name]
     with pytest.raises(ValueError, match="--out must not be the notebooks' own folder"):
         write_versions(PATHS[:1], NOTEBOOKS, student)
+
+
+def test_pages_of_the_book_are_blank_or_solved(path: Path, tmp_path: Path) -> None:
+    blank, answered = (file.read_text(encoding="utf-8") for file in write_pages([path], tmp_path))
+    for one in exercises_of(number_of(path)):
+        heading = f"## {one.number} {one.title}\n"
+        assert heading in blank and heading in answered
+        assert one.stub in blank and one.solution in answered and one.solution not in blank
+        assert all(hint in blank for hint in one.hints) and one.why in answered

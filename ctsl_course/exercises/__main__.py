@@ -1,8 +1,9 @@
-"""Write the exercises' cells into the notebooks, or notebooks for students, or solved ones.
+"""Write the exercises' cells into the notebooks, notebooks for students, solved ones, or pages of the book.
 
 python -m ctsl_course.exercises write
 python -m ctsl_course.exercises student --out results/student
 python -m ctsl_course.exercises solutions --out results/solutions
+python -m ctsl_course.exercises pages --out book/_build/exercises
 """
 
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ctsl_course.exercises.cells import NOTEBOOKS, number_of
+from ctsl_course.exercises.pages import write_pages
 from ctsl_course.exercises.versions import solved, student, up_to_date, version, write_versions
 from ctsl_lib.cli.notebooks import find_notebooks, run_notebook
 
@@ -50,6 +52,12 @@ def solutions_command(
         if run:
             seconds = run_notebook(path, path, {})
             print(f"{path.name}: {seconds:.0f} s")
+
+
+@app.command("pages")
+def pages_command(out: Out, numbers: Numbers = None) -> None:
+    """Write the exercises as pages of the book, blank and solved."""
+    write_pages(find_notebooks(numbers or (), NOTEBOOKS), out)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from ctsl_lib.cli.signals import STATUS, ending_signals
 from ctsl_lib.cli.tables import Parameter, Processes, Profile
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.environment import cores, expanded, keep_memory, load_plugins, suggestion, write_atomically
-from ctsl_lib.errors import GridError, NonFiniteLossError, NotebookError, WorkerDiedError, explained
+from ctsl_lib.errors import ClusterError, GridError, NonFiniteLossError, NotebookError, WorkerDiedError, explained
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.losses.methods import ABLATIONS, METHODS
@@ -266,6 +266,14 @@ def main() -> None:
     except ValidationError as error:
         typer.echo(f"error: {explained(error)}", err=True)
         raise SystemExit(2) from None
-    except (ValueError, OSError, NotebookError, NonFiniteLossError, GridError, WorkerDiedError) as error:
+    except (
+        ValueError,
+        OSError,
+        NotebookError,
+        NonFiniteLossError,
+        GridError,
+        ClusterError,
+        WorkerDiedError,
+    ) as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None

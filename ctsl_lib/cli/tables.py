@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ctsl_lib.cli import engines
 from ctsl_lib.data.catalogue import NAMED, check_data_set, retrieval_sets
 from ctsl_lib.data.specs import Images, Market1501
 from ctsl_lib.environment import data_root, suggestion
@@ -100,15 +101,34 @@ def train(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try runs again whose loss was not finite.")
     ] = False,
+    executor: engines.Engine = None,
+    scheduler: engines.Scheduler = None,
+    slurm: engines.Slurm = False,
+    partition: engines.Partition = None,
+    walltime: engines.Walltime = None,
+    gpus: engines.Gpus = None,
+    workers: engines.MostWorkers = None,
+    memory: engines.Memory = None,
+    sbatch: engines.Sbatch = None,
 ) -> None:
     """Run what a table of the paper still lacks. Stop it at any time; the same command goes on.
 
     Several such commands, on one machine or on several with the same folder of records, share the work. A run whose
-    loss was not finite is not tried again without --retry-failed.
+    loss was not finite is not tried again without --retry-failed. On a cluster of dask or SLURM all machines must see
+    the same folder of records.
     """
     plan = plan_of(dataset, profile, parameter)
+
+    from ctsl_lib.experiments.store import Store
+
+    store = Store(Store().root.resolve())
+    jobs = {
+        "partition": partition, "walltime": walltime, "gpus": gpus, "workers": workers, "memory": memory,
+        "extra": sbatch or None,
+    }  # fmt: skip
     try:
-        plan.train(processes=processes, threads=threads, retry_failed=retry_failed)
+        with engines.executor_of(store.root, executor, scheduler, slurm, processes, **jobs) as pool:
+            plan.train(store, processes=processes, executor=pool, threads=threads, retry_failed=retry_failed)
     except GridError:
         if any(plan.records().values()):
             _print_table(plan)

@@ -8,14 +8,21 @@ from concurrent.futures import BrokenExecutor, Executor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from tqdm import tqdm
 
 from ctsl_lib.data.specs import DataSpec
 from ctsl_lib.environment import cores, shows_progress
-from ctsl_lib.errors import GridError, NonFiniteLossError, RunClaimedError, StateError, WorkerDiedError
+from ctsl_lib.errors import (
+    GridError,
+    NonFiniteLossError,
+    RunClaimedError,
+    RunStoppedError,
+    StateError,
+    WorkerDiedError,
+)
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.sharing import POLL, failure, is_claimed, tidy
 from ctsl_lib.experiments.spec import Record, Spec
@@ -59,7 +66,8 @@ def run_grid(
     Args:
         specs: what to run; a spec that occurs twice is run once.
         store: where records are kept; by default see `Store`.
-        executor: runs the specs, such as a `process_pool`; None runs them one after the other in this process.
+        executor: runs the specs, such as a `process_pool` or a `cluster.Cluster`; None runs them one after the other
+            in this process.
         keep_weights, device, threads: see `run`.
         progress: whether to draw a progress bar; by default unless the environment variable CTSL_PROGRESS is 0.
         retry_failed: whether to try runs again whose loss was not finite in an earlier call.
@@ -76,6 +84,14 @@ def run_grid(
     if any(record is None for record in records):
         raise RuntimeError(f"records vanished from {store.root} while the grid ran")
     return [record for record in records if record is not None]
+
+
+@runtime_checkable
+class CanEnd(Protocol):
+    """An executor whose workers can be ended while they work."""
+
+    def end(self) -> None:
+        """End them within seconds."""
 
 
 @dataclass
@@ -173,6 +189,8 @@ class Work:
             for spec, error in _outcomes(left, work, self.executor):
                 if isinstance(error, RunClaimedError):
                     busy.append(spec)
+                elif isinstance(error, RunStoppedError):  # its worker had to go; another one goes on with it
+                    again.append(spec)
                 elif isinstance(error, WorkerDiedError) and not self._deaths[spec]:
                     self._deaths[spec] += 1
                     tqdm.write(f"{name_of(spec)}: {error}; it is tried once more", file=sys.stderr)
@@ -194,8 +212,15 @@ def name_of(spec: Spec) -> str:
 
 def _concerns_one_run(error: Exception) -> bool:
     """Whether other runs may go on: the error comes from what this run computed or from what it needed."""
-    kinds = (RunClaimedError, NonFiniteLossError, StateError, MemoryError, WorkerDiedError, BrokenExecutor)
-    if isinstance(error, (*kinds, torch.OutOfMemoryError)):
+    kinds = (
+        RunClaimedError,
+        RunStoppedError,
+        NonFiniteLossError,
+        StateError,
+        MemoryError,
+        torch.OutOfMemoryError,
+    )
+    if isinstance(error, (*kinds, WorkerDiedError, BrokenExecutor)):
         return True
     said = str(error)
     return isinstance(error, RuntimeError) and ("can't allocate memory" in said or "not enough memory" in said)
@@ -214,7 +239,7 @@ def _outcomes(
         for future in as_completed(futures):
             yield futures[future], _error(future.result)
     except (KeyboardInterrupt, SystemExit):
-        if isinstance(executor, Workers):
+        if isinstance(executor, CanEnd):
             executor.end()
         raise
     finally:

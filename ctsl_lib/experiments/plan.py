@@ -1,6 +1,8 @@
 """A plan names all runs behind a table: pairs of networks, methods, seeds, one recipe. It can estimate their cost."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
 from statistics import median
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -118,6 +120,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         store: Store | None = None,
         *,
         processes: int | None = None,
+        executor: Executor | None = None,
         threads: int = 1,
         retry_failed: bool = False,
     ) -> None:
@@ -129,6 +132,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         Args:
             store: where records are kept; by default see `Store`.
             processes: how many runs go on side by side; see `process_pool`.
+            executor: runs them instead of processes of this machine, such as a `cluster.Cluster`.
             threads: CPU threads of each run.
             retry_failed: whether to try runs again whose loss was not finite in an earlier call.
 
@@ -140,8 +144,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         store = store if store is not None else Store()
         self.check(store)
         every = self.specs()
-        with process_pool(processes) as executor:
-            work = Work(store, executor, threads=threads, retry_failed=retry_failed)
+        with process_pool(processes) if executor is None else nullcontext(executor) as pool:
+            work = Work(store, pool, threads=threads, retry_failed=retry_failed)
             for wait in (False, True):
                 for pair in self.pairs:
                     runs = [spec for (where, _), specs in every.items() if where == pair for spec in specs]

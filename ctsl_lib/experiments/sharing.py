@@ -33,7 +33,8 @@ POLL = 0.5
 """Seconds between two looks at a run that another process works on."""
 NOBODY = 2**31 - 1
 """A number that no process has: the note of a run that its process gave up."""
-_mine: set[Path] = set()
+_mine: dict[Path, Checkpoint] = {}
+"""The runs that this process works on, by the place of their notes."""
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def claimed(checkpoint: Checkpoint, epochs: int) -> Iterator[None]:
     with _locked(path.parent):
         if is_claimed(checkpoint):
             raise RunClaimedError(f"another process works on {path.stem}")
-        _mine.add(path)
+        _mine[path] = checkpoint
         checkpoint.note(epochs_done(checkpoint) if has_state(checkpoint) else 0, epochs)
     over = threading.Event()
     beating = threading.Thread(target=_beat, args=(path, over), daemon=True)
@@ -62,7 +63,7 @@ def claimed(checkpoint: Checkpoint, epochs: int) -> Iterator[None]:
         raise
     finally:
         over.set()
-        _mine.discard(path)
+        _mine.pop(path, None)
 
 
 def _place(checkpoint: Checkpoint) -> Path:
@@ -77,7 +78,9 @@ def _beat(path: Path, over: threading.Event) -> None:
 
 
 def _give_up(checkpoint: Checkpoint) -> None:
-    """Say in the note that nobody works on the run any more; without a saved state no note is needed."""
+    """Save the last state; say in the note that nobody works on the run any more. Without a state none is needed."""
+    with suppress(OSError, MemoryError):  # the run then goes on from an earlier state
+        checkpoint.flush()
     note = checkpoint.read_note()
     if note is None or not has_state(checkpoint):
         with suppress(OSError):  # what cannot be removed expires
@@ -100,6 +103,13 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def stop_runs() -> None:
+    """Save the states of all runs of this process and end each run after its present epoch; any thread may call it."""
+    for checkpoint in list(_mine.values()):
+        with suppress(OSError):
+            checkpoint.stop()
 
 
 def is_claimed(checkpoint: Checkpoint) -> bool:

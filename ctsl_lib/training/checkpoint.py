@@ -5,17 +5,19 @@ import io
 import math
 import os
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from ctsl_lib.environment import open_file, read_whole, write_atomically
-from ctsl_lib.errors import StateError, explained, shown
+from ctsl_lib.errors import RunStoppedError, StateError, explained, shown
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -54,6 +56,8 @@ class Checkpoint:
         self.note_path = path.with_suffix(".running")
         self._seconds_before = 0.0
         self._started = self._saved = time.monotonic()
+        self._unsaved: dict[str, Any] | None = None
+        self._stopping, self._writing = False, threading.Lock()
 
     @property
     def seconds(self) -> float:
@@ -83,18 +87,40 @@ class Checkpoint:
         return state
 
     def end_of_epoch(self, state: dict[str, Any], done: int, epochs: int) -> None:
-        """Write the note, and save the state if enough time has passed since the last save.
+        """Write the note, and save the state if enough time has passed since the last save; else keep it for `flush`.
 
         Args:
             state: what the run needs to go on: states of networks, optimiser and scheduler, and the history.
             done: the number of epochs that are finished.
             epochs: the number of epochs of the whole run.
+
+        Raises: RunStoppedError after `stop`, with the state saved.
         """
         self.note(done, epochs)
-        if time.monotonic() - self._saved >= self.every and done < epochs:
-            about = {"key": self.key, "seconds": self.seconds, "data_digest": self.data_digest}
-            write_state(self.path, state | about)
-            self._saved = time.monotonic()
+        if done == epochs:
+            self._unsaved = None  # the record comes next
+            return
+        about = {"key": self.key, "seconds": self.seconds, "data_digest": self.data_digest}
+        due = self._stopping or time.monotonic() - self._saved >= self.every
+        self._unsaved = (
+            state | about if due else deepcopy(state | about)
+        )  # training goes on and changes the tensors
+        if due:
+            self.flush()
+        if self._stopping:
+            raise RunStoppedError(f"{self.path.stem} was told to stop after epoch {done}")
+
+    def flush(self) -> None:
+        """Save the state of the last epoch that has ended, if that has not been done yet; any thread may call it."""
+        with self._writing:
+            if self._unsaved is not None:
+                write_state(self.path, self._unsaved)
+                self._saved, self._unsaved = time.monotonic(), None
+
+    def stop(self) -> None:
+        """Save the state and let the run end after its present epoch; any thread may call it."""
+        self._stopping = True
+        self.flush()
 
     def note(self, done: int, epochs: int) -> None:
         """Write which process works on the run and how far it is.
@@ -119,9 +145,11 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Remove state and note, which nobody needs once the run has a record."""
-        for path in (self.path, self.note_path):
-            with suppress(OSError):  # what cannot be removed does no harm: the record counts
-                path.unlink()
+        with self._writing:
+            self._unsaved = None
+            for path in (self.path, self.note_path):
+                with suppress(OSError):  # what cannot be removed does no harm: the record counts
+                    path.unlink()
 
 
 HEADER = b"ctsl-state 1 %s\n"
