@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctsl_check.report import Part, Row
+from ctsl_check.report import Part, Row, failure
 from ctsl_lib.losses import reference
 from ctsl_lib.losses.functional import response_loss, triplet_loss
 from ctsl_lib.losses.relation_kernel import relation_losses
@@ -88,15 +88,12 @@ def losses(device: torch.device, *, compiled: bool = True, seed: int = 0) -> Par
         for mode in ("eager", "compiled") if compiled else ("eager",):
             try:
                 found = measure(own.to(device), other.to(device), labels.to(device), compiled=mode == "compiled")
-            except (
-                Exception
-            ) as error:  # without a compiler, or on a device that it does not know, anything may come
+            except Exception as error:
                 if mode == "eager":
                     raise
-                reason = (str(error).strip().splitlines() or [""])[0][:100]
+                # Without a compiler, or on a device that it does not know, anything may come.
                 what = f"all losses, {precision}, compiled"
-                found_text = f"{type(error).__name__}: {reason}"
-                rows.append(Row(what=what, found=found_text, verdict="not possible here"))
+                rows.append(Row(what=what, found=failure(error), verdict="not possible here"))
                 continue
             rows += [
                 judged(f"{name}, {precision}, {mode}", found[name], exact[name], precision) for name in found

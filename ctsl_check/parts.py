@@ -10,7 +10,7 @@ from ctsl_check.losses import losses
 from ctsl_check.machine import machine
 from ctsl_check.records import LONGEST, sampled
 from ctsl_check.repeat import repeat
-from ctsl_check.report import Part, Report
+from ctsl_check.report import Part, Report, Row, failure
 from ctsl_check.resume import resume
 from ctsl_check.speed import NETWORKS, speed
 from ctsl_lib import ROOT
@@ -62,7 +62,11 @@ def check(
     done: list[Part] = []
     for number in sorted(set(parts)):
         started = time.perf_counter()
-        part = calls[number]()
+        try:
+            part = calls[number]()
+        except Exception as error:  # the other parts still have something to say
+            row = Row(what="the part ended with an error", found=failure(error), verdict="off")
+            part = Part(title=f"{number} (not finished)", rule="", rows=[row])
         done.append(part.model_copy(update={"seconds": round(time.perf_counter() - started, 1)}))
         say(done[-1])
     where = f"{device_name(device)}; {cpu_name()}" if device.type == "cuda" else cpu_name()

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from ctsl_lib.errors import plain
+
 Verdict = Literal["ok", "note", "off", "not possible here"]
 """note: worth knowing, and nothing is wrong. off: what the kit promises does not hold here."""
 
@@ -91,6 +93,12 @@ class Report(BaseModel, frozen=True):
             f"`ctsl check {' '.join(f'--{name} {value}' for name, value in self.options.items())}`", "",
         ]  # fmt: skip
         return "\n".join(head) + "\n\n".join(part.as_markdown() for part in self.parts) + "\n"
+
+
+def failure(error: Exception) -> str:
+    """An error in one line: its kind, and the first line of what it says."""
+    said = (str(error).strip().splitlines() or [""])[0]
+    return plain(f"{type(error).__name__}: {said}", 150)
 
 
 def _shown(verdict: Verdict) -> str:

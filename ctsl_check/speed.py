@@ -36,7 +36,8 @@ RULE = (
     "square matrices in the same precision. Hours are those of all runs of a table, one after the other (`ctsl train` "
     "runs as many side by side as there are cores): images that are trained on, answers of frozen copies and "
     "evaluations at these speeds, in proportion to the pixels. Relation terms count nothing here, and networks of "
-    "re-identification are not measured. Nothing here is off."
+    "re-identification are not measured. A share above 100 % says that convolutions compute in another way, such as "
+    "TF32 on a GPU, or that the machine was busy with something else. Nothing here is off."
 )
 
 

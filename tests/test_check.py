@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ctsl_check.losses import TOLERANCE, judged, losses
 from ctsl_check.machine import device_from, machine, versions
+from ctsl_check.parts import check
 from ctsl_check.records import candidates, sampled
 from ctsl_check.repeat import a_step, first_difference, row, small_spec
 from ctsl_check.report import Part, Report, Row
@@ -242,6 +243,16 @@ def test_a_network_is_measured() -> None:
     # 12.5 million products an image, layer by layer; each is two operations, and there are twice as many back.
     assert rate.answer > 0 and rate.train == pytest.approx(rate.operations / (3 * 2 * 12.5e6), rel=0.01)
     assert product_rate(CPU, "fp32") > 0
+
+
+def test_a_part_that_fails_is_off_and_the_others_are_there(
+    committed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CTSL_CHECKPOINT", "soon")  # every run refuses it
+    report = check(CPU, 1, parts=[1, 3, 6], networks=["resnet8"], committed=committed)
+    [row] = report.parts[1].rows
+    assert row.verdict == "off" and "CTSL_CHECKPOINT must be a number of seconds, got 'soon'" in row.found
+    assert report.parts[0].verdict != "off" and report.parts[2].rows[1].what == "resnet8, fp32"
 
 
 # --- the command ----------------------------------------------------------------------------------------------
