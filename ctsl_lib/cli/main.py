@@ -30,10 +30,8 @@ CELL_TIMEOUT = 24 * 3600
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(tables.app)
-for _package in (
-    "ctsl_check",
-    "ctsl_share",
-):  # packages beside the library, which has commands of its own without them
+# Commands of the packages beside the library, where they are installed; it does without them.
+for _package in ("ctsl_check", "ctsl_share"):
     if find_spec(_package) is not None:
         app.add_typer(import_module(f"{_package}.command").app)
 Set = Annotated[
