@@ -92,7 +92,7 @@ class Report(BaseModel, frozen=True):
             *(f"- {line}" for line in off), *[""] * bool(off),
             f"`ctsl check {' '.join(f'--{name} {value}' for name, value in self.options.items())}`", "",
         ]  # fmt: skip
-        return "\n".join(head) + "\n\n".join(part.as_markdown() for part in self.parts) + "\n"
+        return "\n".join(head) + "\n" + "\n\n".join(part.as_markdown() for part in self.parts) + "\n"
 
 
 def failure(error: Exception) -> str:

@@ -20,6 +20,7 @@ from ctsl_check.repeat import a_step, first_difference, row, small_spec
 from ctsl_check.report import Part, Report, Row
 from ctsl_check.resume import kill_after, resume
 from ctsl_check.speed import Rate, measured, product_rate, run_seconds, table_cost
+from ctsl_lib import ROOT
 from ctsl_lib.cli.main import main
 from ctsl_lib.data.specs import Digits, Images
 from ctsl_lib.experiments.run import run
@@ -283,3 +284,11 @@ def test_the_command_writes_its_report(
     assert status == 1 and error == "error: part must be among 1, 2, 3, 4, 5, 6, got 7\n"
     status, _, error = ctsl("--device", "tpu")
     assert status == 1 and "device must be one of cpu" in error and len(error.splitlines()) == 1
+
+
+def test_the_committed_report_is_whole() -> None:
+    folder = ROOT / "data" / "check"
+    for path in folder.glob("*.json"):
+        report = Report.model_validate_json(path.read_bytes())
+        assert [part.title[0] for part in report.parts] == ["1", "2", "3", "4", "5", "6"]
+        assert path.with_suffix(".md").read_text(encoding="utf-8") == report.as_markdown()
