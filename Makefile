@@ -5,8 +5,11 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 LAB    := $(VENV)/lab
 BOOK   := .venv-book
+NBGRADER := .venv-nbgrader
+SITE   := book/_build/html
+DECKS  := $(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -d book/_build/slides -b revealjs teaching/slides $(SITE)/slides
 
-.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book book-test lab clean
+.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book book-test slurm-test slides slides-pdf assignments grading-test lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -66,12 +69,36 @@ $(BOOK)/ready: book/requirements.txt
 
 book: $(BOOK)/ready $(READY)  ## build the course, the guides and the API reference as a static site, in book/_build/html
 	$(BIN)/python -m ctsl_course.exercises pages --out book/_build/exercises
-	rm -rf book/_build/html  # no page stays whose source is gone
+	rm -rf $(SITE)  # no page stays whose source is gone
 	$(BOOK)/bin/python book/stage.py book/_build/source
-	$(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -c book -b html book/_build/source book/_build/html
+	$(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -c book -b html book/_build/source $(SITE)
+	$(DECKS)
+
+slides: $(BOOK)/ready  ## build the six decks of the course for teachers alone, in book/_build/html/slides
+	$(DECKS)
+
+slides-pdf: slides  ## print the decks as PDF beside them; says so where there is no Chromium
+	$(BOOK)/bin/python teaching/slides/print.py $(SITE)/slides
+
+$(NBGRADER)/ready: teaching/nbgrader/requirements.txt $(READY)
+	$(PYTHON) -m venv $(NBGRADER)
+	$(NBGRADER)/bin/python -m pip install --quiet --requirement teaching/nbgrader/requirements.txt
+	$(BIN)/python -m ipykernel install --prefix $(NBGRADER) --name ctsl-kit --display-name "the kit" --env OMP_NUM_THREADS 1
+	touch $@
+
+assignments: $(NBGRADER)/ready  ## graded homework with numbers of this year: make assignments SEED='a long secret text'
+	@test -n "$(SEED)" || { echo "give a seed: make assignments SEED='a long secret text'"; exit 1; }
+	$(BIN)/python teaching/nbgrader/generate.py "$(SEED)" results/assignments
+	$(NBGRADER)/bin/python teaching/nbgrader/course.py release results/assignments
+
+grading-test: $(NBGRADER)/ready  ## hand in right, wrong, empty, cheating and endless answers, and compare the points
+	$(BIN)/python -m pytest tests/test_grading.py
 
 book-test: book  ## the built book in a browser: every page, two widths, light and dark (needs Chromium)
-	$(BOOK)/bin/python -m pytest -c book/pytest.ini book/test_book.py
+	$(BOOK)/bin/python -m pytest -c book/pytest.ini book
+
+slurm-test: $(READY)  ## a grid on a real SLURM of one machine: set up by root, skipped with a reason elsewhere
+	scripts/slurm.sh
 
 lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks

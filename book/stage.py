@@ -12,6 +12,10 @@ import sys
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "teaching"))
+
+from cited import fill  # noqa: E402
+
 PAGES = {
     "docs/real-images.md": "guides/real-images.md",
     "docs/trust.md": "guides/trust.md",
@@ -23,8 +27,13 @@ PAGES = {
     "data/check/cpu-amd-epyc.md": "evidence/check.md",
     "data/search/README.md": "evidence/search.md",
     "data/paper/README.md": "evidence/paper.md",
+    "teaching/plan.md": "teaching/plan.md",
+    "teaching/quiz.md": "teaching/quiz.md",
+    "teaching/project.md": "teaching/project.md",
+    "teaching/grading.md": "teaching/grading.md",
 }
 """Files of the repository that are pages of the book: where they are -> where they go."""
+SLIDES = "teaching/slides/"
 EXERCISES = ROOT / "book" / "_build" / "exercises"
 """Pages that `python -m ctsl_course.exercises pages` has written: it needs the kit, the book does not."""
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
@@ -55,6 +64,8 @@ def relink(text: str, source: str, places: dict[str, str], repository: str) -> s
         if not path or "://" in target or target.startswith("mailto:"):
             return match.group()
         file = os.path.normpath(PurePosixPath(source).parent / path)
+        if file.startswith(SLIDES):  # built beside the book, not by it
+            return f'<a href="../slides/{PurePosixPath(file).stem}.html">{words}</a>'
         if file in places:
             here = PurePosixPath(places[source]).parent
             return f"[{words}]({os.path.relpath(places[file], here)}{'#' + anchor if anchor else ''})"
@@ -91,7 +102,7 @@ def stage(out: Path, repository: str = "") -> list[str]:
                     cell["source"] = relink("".join(cell["source"]), source, places, repository)
             text = json.dumps(notebook, ensure_ascii=False, indent=1)
         else:
-            text = relink(text, source, places, repository)
+            text = relink(fill(text) if source.startswith("teaching/") else text, source, places, repository)
         (out / place).parent.mkdir(parents=True, exist_ok=True)
         (out / place).write_text(text, encoding="utf-8")
     shutil.copytree(EXERCISES, out / "exercises")

@@ -15,7 +15,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 SITE = Path(__file__).parent / "_build" / "html"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html") if "_static" not in path.parts)
+OTHER = {"_static", "slides"}  # slides are no pages: test_slides.py
+PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html") if not OTHER & set(path.parts))
 WIDTHS = {"desk": 1280, "phone": 390}
 WORDS = {
     "temperature": "notebooks/01_dark_knowledge",

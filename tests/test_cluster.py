@@ -19,6 +19,7 @@ from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.sharing import stop_runs
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.training.checkpoint import Checkpoint, read_state
+from ctsl_lib.training.history import History
 from scripts.campaign.harness import Command, outcome, outcomes, small_spec
 
 cluster = pytest.importorskip("ctsl_lib.experiments.cluster", reason="needs the extra `cluster`")
@@ -236,3 +237,24 @@ def test_a_run_that_is_told_to_stop_saves_its_state_and_goes_on(
     monkeypatch.undo()
     assert outcome(run(spec, store, progress=False)) == outcome(run(spec, reference, progress=False))
     assert not states(tmp_path)
+
+
+def test_ctrl_c_in_the_middle_of_an_epoch_loses_that_epoch_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CTSL_CHECKPOINT", "1000")
+    spec, store, reference = small_spec("dml", epochs=6), Store(tmp_path / "a"), Store(tmp_path / "b")
+    add_terms, epochs = History.add_terms, []
+
+    def interrupted(self: History, terms: list[dict[str, float]]) -> None:
+        epochs.append(terms)
+        if len(epochs) == 4:  # the networks have changed already, the epoch has not ended
+            raise KeyboardInterrupt
+        add_terms(self, terms)
+
+    monkeypatch.setattr(History, "add_terms", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, store, progress=False)
+    assert read_state(store.checkpoint(spec).path, "epoch")["epoch"] == 3
+    monkeypatch.undo()
+    assert outcome(run(spec, store, progress=False)) == outcome(run(spec, reference, progress=False))

@@ -1,9 +1,12 @@
 """Every exercise: the solution passes, the stub fails with its hint, typical mistakes get the right diagnosis."""
 
 import math
+import os
 import re
+import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -17,7 +20,7 @@ from ctsl_course.exercises.cells import NOTEBOOKS, exercises_of, key_of, number_
 from ctsl_course.exercises.diagnose import Tried, WrongAnswer, equals, gradient, pencil_equals
 from ctsl_course.exercises.engine import Exercise, find, load, verdict
 from ctsl_course.exercises.pages import write_pages
-from ctsl_course.exercises.versions import solved, student, up_to_date, version, write_versions
+from ctsl_course.exercises.versions import on_colab, solved, student, up_to_date, version, write_versions
 
 EXERCISES = load()
 PATHS = [
@@ -269,3 +272,30 @@ def test_pages_of_the_book_are_blank_or_solved(path: Path, tmp_path: Path) -> No
         assert heading in blank and heading in answered
         assert one.stub in blank and one.solution in answered and one.solution not in blank
         assert all(hint in blank for hint in one.hints) and one.why in answered
+
+
+def test_a_notebook_for_colab_fetches_the_kit_there_and_only_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [path] = write_versions(PATHS[:1], tmp_path / "once", on_colab("https://github.com/someone/kit"))
+    notebook, own = nbformat.read(path, as_version=4), nbformat.read(PATHS[0], as_version=4)
+    first, *rest = notebook.cells
+    assert [cell.source for cell in rest] == [cell.source for cell in own.cells]
+    assert [cell.get("outputs") for cell in rest] == [cell.get("outputs") for cell in own.cells]
+    commands: list[str] = []
+    shell = SimpleNamespace(system=commands.append)
+    monkeypatch.chdir(tmp_path)
+    exec(first.source, {"get_ipython": lambda: shell})
+    assert commands == []
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    monkeypatch.setattr(os, "chdir", lambda folder: commands.append(f"cd {folder}"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    exec(first.source, {"get_ipython": lambda: shell})
+    assert [command.split()[0] for command in commands] == ["git", "pip", "cd"]
+    assert "https://github.com/someone/kit ctsl" in commands[0]
+
+
+def test_only_an_address_gets_into_the_cell_for_colab() -> None:
+    for address in ("github.com/a/b", "https://a.b/c; rm -rf x", "https://a.b/$(x)", "file:///etc"):
+        with pytest.raises(ValueError, match="--repository must be an address"):
+            on_colab(address)

@@ -1,9 +1,12 @@
 """The lists of packages agree with one another."""
 
 import ast
+import json
 import re
 import tomllib
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -55,3 +58,19 @@ def test_modules_and_functions_stay_small() -> None:
                 if lines > 60:
                     too_long.append(f"{path.name}: {node.name} has {lines} lines")
     assert not too_long
+
+
+def test_who_cites_the_kit_finds_one_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    zenodo = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    assert zenodo == {
+        "creators": [{"name": author["name"]} for author in citation["authors"]],
+        "license": {"id": citation["license"]},
+        "publication_date": str(citation["date-released"]),
+        "title": citation["title"],
+        "version": citation["version"],
+    }
+    assert citation["version"] == PROJECT["version"]
+    assert f"## {citation['version']} ({citation['date-released']})" in (ROOT / "CHANGELOG.md").read_text(
+        encoding="utf-8"
+    )

@@ -4,6 +4,7 @@ python -m ctsl_course.exercises write
 python -m ctsl_course.exercises student --out results/student
 python -m ctsl_course.exercises solutions --out results/solutions
 python -m ctsl_course.exercises pages --out book/_build/exercises
+python -m ctsl_course.exercises colab --repository https://github.com/OWNER/NAME --out results/colab
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 
 from ctsl_course.exercises.cells import NOTEBOOKS, number_of
 from ctsl_course.exercises.pages import write_pages
-from ctsl_course.exercises.versions import solved, student, up_to_date, version, write_versions
+from ctsl_course.exercises.versions import on_colab, solved, student, up_to_date, version, write_versions
 from ctsl_lib.cli.notebooks import find_notebooks, run_notebook
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -52,6 +53,16 @@ def solutions_command(
         if run:
             seconds = run_notebook(path, path, {})
             print(f"{path.name}: {seconds:.0f} s")
+
+
+@app.command("colab")
+def colab_command(
+    out: Out,
+    repository: Annotated[str, typer.Option(help="Its address, such as https://github.com/OWNER/NAME.")],
+    numbers: Numbers = None,
+) -> None:
+    """Write notebooks whose first cell fetches the kit where they are opened on Colab; outputs are kept."""
+    write_versions(find_notebooks(numbers or (), NOTEBOOKS), out, on_colab(repository))
 
 
 @app.command("pages")

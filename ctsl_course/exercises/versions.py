@@ -1,5 +1,6 @@
 """Versions of a notebook: with its exercises up to date, for students, and solved."""
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -58,12 +59,44 @@ def solved(notebook: NotebookNode, number: str) -> None:
     notebook.cells = found
 
 
+COLAB = """# On Colab this cell fetches the kit; elsewhere it does nothing.
+import os
+import sys
+
+if "google.colab" in sys.modules and not os.path.exists("ctsl"):
+    get_ipython().system("git clone --quiet --depth 1 {address} ctsl")
+    get_ipython().system("pip install --quiet --editable ctsl")
+    os.chdir("ctsl")
+    sys.path.insert(0, os.getcwd())"""
+
+
+def on_colab(address: str) -> Version:
+    """What puts a first cell before a notebook that fetches the kit where the notebook runs on Colab.
+
+    Args:
+        address: of the repository, such as https://github.com/OWNER/NAME.
+
+    Raises: ValueError if it is no https address, for the cell hands it to a shell.
+    """
+    if not re.fullmatch(r"https://[\w.-]+(/[\w.-]+)+", address):
+        raise ValueError(
+            f"--repository must be an address such as https://github.com/OWNER/NAME, got {address!r}"
+        )
+
+    def put_first(notebook: NotebookNode, number: str) -> None:
+        notebook.cells = [cell for cell in notebook.cells if "colab" not in cell.metadata.get("tags", [])]
+        first = nbformat.v4.new_code_cell(COLAB.format(address=address), id="colab", metadata={"tags": ["colab"]})
+        notebook.cells.insert(0, first)
+
+    return put_first
+
+
 def version(path: Path, change: Version) -> str:
     """The text of a notebook's file in another version.
 
     Args:
         path: of the notebook; the file stays as it is.
-        change: `up_to_date`, `student` or `solved`.
+        change: `up_to_date`, `student`, `solved` or what `on_colab` returns.
     """
     notebook = nbformat.read(path, as_version=4)
     change(notebook, number_of(path))
@@ -76,7 +109,7 @@ def write_versions(paths: Iterable[Path], folder: Path, change: Version) -> list
     Args:
         paths: the notebooks.
         folder: is made if it is missing; the folder of the notebooks themselves is refused.
-        change: `student` or `solved`.
+        change: `student`, `solved` or what `on_colab` returns.
 
     Returns: the new files.
     """

@@ -1,6 +1,7 @@
 """Runs on the workers of a dask cluster, each of which does one at a time and writes into the shared folder of records.
 
-`dask worker ADDRESS --nthreads 1 --preload ctsl_lib.experiments.cluster` starts a worker that has the kit imported.
+`dask worker ADDRESS --nthreads 1 --memory-limit 0 --preload ctsl_lib.experiments.cluster` starts a worker that has the
+kit imported and that is not paused when its memory fills up.
 """
 
 import os
@@ -250,6 +251,7 @@ def slurm(
             job_extra_directives=[*([f"--gres=gpu:{gpus}"] if gpus else []), *extra],
             job_script_prologue=passed_on,
             worker_extra_args=[
+                "--memory-limit", "0",  # dask would pause a worker whose memory fills up; SLURM has its own limit
                 "--preload", __name__, "--lifetime", f"{max(whole - 300, whole // 2)}s", "--lifetime-stagger", "60s",
             ],
         ) as jobs,

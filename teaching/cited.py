@@ -1,0 +1,202 @@
+"""Numbers that slides, quiz and guides cite: computed from the committed records when the page is built.
+
+A text says which number it wants between double braces, and no number of ours is typed:
+
+    {{ mean dml }}                      accuracy of a method, mean and half of its 95 % interval
+    {{ gain dml }}                      its paired difference from independent training
+    {{ diff ctsl_mkt twice noise=0 }}   the paired difference of any two methods, here with true labels
+    {{ gain dml metric=ece seeds=3 }}   another metric, the first three seeds
+    {{ effect MLI MLR }}                an effect or interaction of the factorial
+    {{ weights dml }}                   its five weights, as cells of a table
+    {{ printed 01b "alone ([\\d.]+)" }}   what an executed notebook printed: the group of the pattern
+    {{ count 01b "wide_cnn (\\d+)" }}    the same, a whole number with commas
+    {{ row 01b "t = 1 ([\\d. ]+)" }}      the same, split at white space: cells of a table
+
+Options: noise, peers (equal, mixed, one, three, four), schedule (one_cycle, steps), metric (top1, ece, agreement),
+seeds, and part=mean for the mean alone. Only the standard library is used: the book's environment has no torch.
+"""
+
+import json
+import math
+import re
+import shlex
+from functools import cache
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = ROOT / "data" / "records" / "digits"
+BRACES = re.compile(r"\{\{\s*(.+?)\s*\}\}", re.DOTALL)
+TERMS = ("ce", "response", "distance", "angle", "self", "label_smoothing")
+METHODS = {
+    "independent": (1, 0, 0, 0, 0, 0),
+    "dml": (1, 4, 0, 0, 0, 0),
+    "rkd": (1, 0, 2.5, 5, 0, 0),
+    "tfkd": (1, 0, 0, 0, 4, 0),
+    "ctsl_mkt": (1, 4, 2.5, 5, 4, 0),
+    "without_self": (1, 4, 2.5, 5, 0, 0),
+    "without_relation": (1, 4, 0, 0, 4, 0),
+    "without_response": (1, 0, 2.5, 5, 4, 0),
+    "empty": (5, 0, 0, 0, 0, 0.8),
+}
+"""Name -> weights of the terms. "twice" is independent training for twice the epochs, "warm" the full method from its
+pre-trained networks."""
+PEERS = {
+    "equal": ["tiny_cnn"] * 2,
+    "mixed": ["tiny_cnn", "tiny_resnet"],
+    "one": ["tiny_cnn"],
+    "three": ["tiny_cnn"] * 3,
+    "four": ["tiny_cnn"] * 4,
+}
+FACTORS = {"MLI": ("response",), "MLR": ("distance", "angle"), "SLI": ("self",)}
+OPTIONS = {
+    "noise": "0.4",
+    "peers": "equal",
+    "schedule": "one_cycle",
+    "metric": "top1",
+    "seeds": "10",
+    "part": "",
+}
+
+
+@cache
+def records() -> list[dict]:
+    """All records of the digits that count: second stage, judged on test images."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))]
+    kept = [one for one in found if one["spec"]["stage"] == 2 and one["spec"]["evaluate_on"] == "test"]
+    if not kept:
+        raise FileNotFoundError(f"no records in {RECORDS}")
+    return kept
+
+
+def by_seed(method: str, options: dict[str, str]) -> dict[int, float]:
+    """Seed -> the mean of a metric over the peers of the run.
+
+    Args:
+        method: a key of METHODS, "twice" or "warm".
+        options: see OPTIONS.
+    """
+    named = {"twice": "independent", "warm": "ctsl_mkt"}.get(method, method)
+    if named not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, twice, warm; got {method!r}")
+    epochs = 24 if method == "twice" else 12
+    start = "pretrained" if method == "warm" else "fresh"
+    values = {}
+    for record in records():
+        spec = record["spec"]
+        objective, recipe = spec["objective"], spec["recipe"]
+        if (
+            tuple(objective[term] for term in TERMS) == METHODS[named]
+            and objective["start"] == start
+            and spec["peers"] == PEERS[options["peers"]]
+            and spec["data"]["label_noise"] == float(options["noise"])
+            and (recipe["epochs"], recipe["schedule"]) == (epochs, options["schedule"])
+        ):
+            values[spec["seed"]] = mean(record["metrics"][options["metric"]])
+    values = {seed: value for seed, value in values.items() if seed < int(options["seeds"])}
+    if len(values) != int(options["seeds"]):
+        raise LookupError(f"{method} with {options} has records of {len(values)} seeds")
+    return values
+
+
+def density(x: float, freedom: int) -> float:
+    """Student's density."""
+    log_scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(freedom * math.pi) / 2
+    return math.exp(log_scale - (freedom + 1) / 2 * math.log1p(x * x / freedom))
+
+
+@cache
+def student(freedom: int) -> float:
+    """The value of Student's distribution that 97.5 % lie below: Simpson's rule and halving."""
+    low, high, steps = 0.0, 50.0, 2000
+    while high - low > 1e-7:
+        middle = (low + high) / 2
+        width = middle / steps
+        inside = sum(
+            (1 if i in (0, steps) else 4 if i % 2 else 2) * density(i * width, freedom) for i in range(steps + 1)
+        )
+        low, high = (low, middle) if width / 3 * inside > 0.475 else (middle, high)
+    return low
+
+
+def interval(values: list[float], sign: bool, part: str = "") -> str:
+    """Mean and half of the 95 % interval, as the tables of the kit write them.
+
+    Args:
+        values: one for each seed.
+        sign: whether a plus is written.
+        part: "mean" for the mean alone, with one decimal.
+    """
+    centre = mean(values)
+    plus = "+" if sign and centre >= 0 else ""
+    if part:
+        return f"{plus}{centre:.1f}".replace("-", "−")
+    half = student(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return f"{plus}{centre:.2f} ± {half:.2f}".replace("-", "−")
+
+
+def effect(factors: list[str]) -> list[float]:
+    """A main effect or an interaction of the factorial, seed by seed.
+
+    Args:
+        factors: some of MLI, MLR and SLI.
+    """
+    total = [0.0] * 10
+    for signs in product((-1, 1), repeat=3):
+        chosen = dict(zip(FACTORS, signs, strict=True))
+        on = {term for name, sign in chosen.items() if sign > 0 for term in FACTORS[name]}
+        full = dict(zip(TERMS, METHODS["ctsl_mkt"], strict=True))
+        weights = tuple(full[term] if term in on or term == "ce" else 0 for term in TERMS)
+        row = next(name for name, one in METHODS.items() if one == weights)
+        sign = math.prod(chosen[name] for name in factors)
+        for seed, value in by_seed(row, OPTIONS).items():
+            total[seed] += sign * value / 4
+    return total
+
+
+def printed(number: str, pattern: str) -> str:
+    """What an executed notebook printed.
+
+    Args:
+        number: of the notebook, such as 01b.
+        pattern: a regular expression with one group; spaces in it stand for any white space.
+    """
+    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    outputs = [out for cell in json.loads(path.read_text())["cells"] for out in cell.get("outputs", [])]
+    texts = [out.get("text") or out.get("data", {}).get("text/markdown", "") for out in outputs]
+    texts += [out.get("data", {}).get("text/plain", "") for out in outputs]
+    found = re.search(r"\s+".join(pattern.split()), "\n".join("".join(text) for text in texts))
+    if not found:
+        raise LookupError(f"notebook {number} does not print {pattern!r}")
+    return found[1].replace("-", "−")
+
+
+def cite(words: str) -> str:
+    """The number that the words between the braces ask for."""
+    kind, *rest = shlex.split(words)
+    if kind == "printed":
+        return printed(*rest)
+    if kind == "count":
+        return f"{int(printed(*rest)):,}"
+    if kind == "row":
+        return " | ".join(printed(*rest).split())
+    if kind == "weights":
+        return " | ".join(f"{weight:g}" if weight else "–" for weight in METHODS[rest[0]][:5])
+    options = OPTIONS | dict(word.split("=") for word in rest if "=" in word)
+    if unknown := options.keys() - OPTIONS.keys():
+        raise ValueError(f"options are {', '.join(OPTIONS)}; got {', '.join(unknown)}")
+    names = [word for word in rest if "=" not in word]
+    if kind == "effect":
+        return interval(effect(names), sign=True, part=options["part"])
+    if kind == "mean":
+        return interval(list(by_seed(names[0], options).values()), sign=False, part=options["part"])
+    if kind not in ("gain", "diff"):
+        raise ValueError(f"a citation is mean, gain, diff, effect, weights, printed, count or row; got {kind!r}")
+    one, other = by_seed(names[0], options), by_seed(names[1] if kind == "diff" else "independent", options)
+    return interval([one[seed] - other[seed] for seed in one], sign=True, part=options["part"])
+
+
+def fill(text: str) -> str:
+    """The text with each citation replaced by its number; one that cannot be found ends the build."""
+    return BRACES.sub(lambda found: cite(found[1]), text)
