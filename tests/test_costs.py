@@ -1,5 +1,7 @@
 """Costs by the times of records that are there."""
 
+import os
+
 import pytest
 
 from ctsl_lib.data.specs import Digits
@@ -44,3 +46,11 @@ def test_costs_in_words() -> None:
     assert str(Cost(7200, 0)) == "about 2.0 h of one process"
     assert str(Cost(600, 3)) == "about 10 min of one process, and 3 runs of unknown cost"
     assert str(Cost(0, 3)) == "3 runs of unknown cost"
+
+
+def test_the_newest_records_are_read_first(store: Store) -> None:
+    written = [run(BASE.model_copy(update={"seed": seed}), store) for seed in (3, 1, 2)]
+    for place, record in enumerate(written):
+        os.utime(store.path(record.spec), (place, place))
+    assert [record.spec.seed for record in store.newest(2)] == [2, 1]
+    assert len(store.newest(10)) == 3

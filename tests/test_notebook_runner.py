@@ -49,6 +49,17 @@ def test_runs_with_parameters_and_leaves_no_traces_of_time(make, tmp_path: Path)
     assert len(injected) == 1 and len(before) == len(target.read_bytes())
 
 
+def test_a_widget_leaves_its_page_and_its_text_and_no_state(make, tmp_path: Path) -> None:
+    source = "from ctsl_course import live\n\nlive.show(live.triangle())"
+    run_notebook(make(source, "import ipywidgets\n\nipywidgets.IntSlider()"), tmp_path / "out.ipynb", {})
+    done = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert [set(cell.outputs[0].data) for cell in done.cells[-2:]] == [
+        {"text/html", "text/plain"},
+        {"text/plain"},
+    ]
+    assert "widgets" not in done.metadata
+
+
 def test_parameters_are_checked_against_the_declaration(make) -> None:
     path = make()
     assert declared_parameters(path)["seeds"] == (list[int], [0, 1])

@@ -28,6 +28,9 @@ from ctsl_lib.models.registry import network_names
 CELL_TIMEOUT = 24 * 3600
 """Seconds that a notebook's cell may take: it may train a table of large networks."""
 
+SEEDS = 1000
+"""`ctsl table` looks for the seeds 0 to 999: trying names is quicker than reading a large store."""
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(tables.app)
 # Commands of the packages beside the library, where they are installed; it does without them.
@@ -138,17 +141,19 @@ def table(
     ablation: Annotated[bool, typer.Option(help="The eight ablation rows instead of the five methods.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
 ) -> None:
-    """Print the table of the records of the main job that are there."""
+    """Print the table of the records of the main job that are there, of the seeds 0 to 999."""
     from ctsl_lib.cli.reproduce import QUICK, method_rows
     from ctsl_lib.evidence.tables import COLUMNS, frame_of, readable, summary
+    from ctsl_lib.experiments.grid import grid
     from ctsl_lib.experiments.store import Store
 
     names = method_rows() if ablation else METHODS
-    same = QUICK.model_dump(exclude={"objective", "seed"})
-    records = [r for r in Store() if r.spec.model_dump(exclude={"objective", "seed"}) == same]
+    store = Store()
+    specs = [spec for spec in grid(QUICK, names, range(SEEDS)) if store.path(spec).exists()]
+    records = [record for record in map(store.load, specs) if record is not None]
     frame = frame_of(records, names)
     if not len(frame):
-        raise ValueError(f"no records of the main job in {Store().root}; run `ctsl reproduce` first")
+        raise ValueError(f"no records of the main job in {store.root}; run `ctsl reproduce` first")
     known = [str(column) for column in frame if column not in COLUMNS]
     if metric not in known:
         raise ValueError(

@@ -33,6 +33,7 @@ NUMBERED = re.compile(r"[0-9]{2}[a-z]?_")
 """How the name of a notebook begins; a letter puts it between two numbers."""
 LONGEST = 103
 """Bytes that the path of a socket may have on every system; Linux allows 107."""
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def find_notebooks(numbers: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
@@ -175,6 +176,8 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any], cell_tim
     bar = {"desc": source.stem, "leave": False} if shows_progress(None) else False
     folder = tempfile.TemporaryDirectory(prefix="ctsl-")
     with folder, _environment(CTSL_PROGRESS="0", PYTHONWARNINGS="default", JUPYTER_PATH=_own_kernel(folder.name)):
+        settings = _transport(Path(folder.name))
+        settings.NotebookClient.store_widget_state = False  # it dies with the kernel
         try:
             papermill.execute_notebook(
                 str(source),
@@ -185,7 +188,7 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any], cell_tim
                 log_output=False,
                 execution_timeout=cell_timeout,
                 start_timeout=120,
-                config=_transport(Path(folder.name)),
+                config=settings,
             )
         except papermill.PapermillExecutionError as error:
             cell = f"In [{error.exec_count}]:\n{error.source}\n\n{error.ename}: {error.evalue}"
@@ -243,7 +246,10 @@ def first_unrun(path: Path) -> str | None:
 
 
 def _tidy(path: Path) -> None:
-    """Drop what papermill notes of time and place, so that a notebook changes only where its results do."""
+    """Drop what papermill notes of time and place, so that a notebook changes only where its results do.
+
+    A widget without its kernel shows nothing; the other forms of the same output stay.
+    """
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("papermill", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
@@ -252,4 +258,6 @@ def _tidy(path: Path) -> None:
             cell.metadata.pop(key, None)
         if cell.metadata.get("tags") == []:
             cell.metadata.pop("tags")
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET, None)
     nbformat.write(notebook, path)

@@ -29,6 +29,8 @@ Parameter = Annotated[
 ]
 Processes = Annotated[int | None, typer.Option(min=1, help="Runs side by side. [default: one a core]")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each run; they change last digits.")]
+RECENT = 2000
+"""Records that estimates of cost rest on, the newest ones."""
 ALL = ("cifar10", "cifar100", "tiny_imagenet", "market1501")
 """The four data sets that the paper's claims speak of."""
 
@@ -170,7 +172,7 @@ def status(
     from ctsl_lib.experiments.store import Store
 
     store = Store()
-    everything = list(store)
+    recent = store.newest(RECENT)
     for name, plan in plans.items():
         rows = plan.runs()
         states = [state_of(spec, store) for _, spec in rows]
@@ -180,7 +182,7 @@ def status(
         counts = Counter(state.split()[0].strip(":") for state in states)
         left = [spec for (_, spec), state in zip(rows, states, strict=True) if state != "done"]
         said = ", ".join(f"{count} {state}" for state, count in counts.items())
-        price = f"; left: {cost(left, everything, device_name(default_device()))}" if left else ""
+        price = f"; left: {cost(left, recent, device_name(default_device()))}" if left else ""
         typer.echo(f"{name}: {said}{price}")
 
 

@@ -1,5 +1,6 @@
 """A plan names all runs behind a table: pairs of networks, methods, seeds, one recipe. It can estimate their cost."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
@@ -241,13 +242,13 @@ def cost(specs: Iterable[Spec], records: Sequence[Record], device: str) -> Cost:
         records: what to estimate from.
         device: its name, as in `Provenance.device`.
     """
+    an_epoch = defaultdict(list)
+    for record in records:
+        if record.provenance.device == device:
+            an_epoch[_traits(record.spec)].append(record.provenance.wall_time / record.spec.recipe.epochs)
     seconds, unknown = 0.0, 0
     for spec in specs:
-        times = [
-            record.provenance.wall_time / record.spec.recipe.epochs
-            for record in records
-            if record.provenance.device == device and _traits(record.spec) == _traits(spec)
-        ]
+        times = an_epoch.get(_traits(spec), [])
         seconds += median(times) * spec.recipe.epochs if times else 0.0
         unknown += not times
     return Cost(seconds, unknown)
