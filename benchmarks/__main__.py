@@ -1,4 +1,4 @@
-"""`python -m benchmarks [SECTION ...]`: measure everything, or some sections."""
+"""`python -m benchmarks [SECTION ...]`: measure whole trainings, some sections, or everything."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,22 +8,26 @@ import typer
 
 from benchmarks.measure import Report, save
 from benchmarks.pictures import scaling_curves
-from benchmarks.sections import SECTIONS
+from benchmarks.sections import QUICK, SECTIONS
 from ctsl_lib import plots
 
 
 def main(
     section: Annotated[
-        list[str] | None, typer.Argument(help=f"Any of {', '.join(SECTIONS)}; default all.")
+        list[str] | None, typer.Argument(help=f"Any of {', '.join(SECTIONS)}; default {QUICK}.")
     ] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="Measure everything, which takes a quarter of an hour.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for bench.json and figures.")] = Path("results/bench"),
 ) -> None:
     """Measure speed and memory against a plain loop and public code, side by side in one run."""
     report = Report()
-    for name in section or SECTIONS:
+    chosen = list(SECTIONS) if long else section or [QUICK]
+    for name in chosen:
         if name not in SECTIONS:
             raise ValueError(f"SECTION must be one of {', '.join(SECTIONS)}; got {name!r}")
-    for name in section or SECTIONS:
+    for name in chosen:
         typer.echo(f"measuring {name} ...", err=True)
         SECTIONS[name](report)
         save(report, out / "bench.json")

@@ -58,6 +58,14 @@ def measure(maker: Callable[..., Call], *args: object) -> float:
     return time.perf_counter() - started
 
 
+def cpu_seconds(maker: Callable[..., Call], *args: object) -> float:
+    """CPU seconds of one call of the case, which other programs on the machine hardly change."""
+    call = built(maker, *args)
+    started = time.process_time()
+    call()
+    return time.process_time() - started
+
+
 def extra_memory(maker: Callable[..., Call], *args: object) -> float:
     """MiB by which one call raises the process's resident memory at its highest (Linux)."""
     call = maker(*args)

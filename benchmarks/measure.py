@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -100,12 +102,14 @@ Turn = tuple[ProcessPoolExecutor, Callable[..., Call], tuple[Any, ...]]
 """A case, and the worker to measure it in."""
 
 
-def take_turns(turns: dict[str, Turn], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each case in each round."""
+def take_turns(
+    turns: dict[str, Turn], rounds: int, clock: Callable[..., float] = cases.measure
+) -> dict[str, list[float]]:
+    """Seconds of each case in each round, by `cases.measure` or `cases.cpu_seconds`."""
     found: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(rounds):
         for name, (pool, maker, args) in turns.items():
-            found[name].append(pool.submit(cases.measure, maker, *args).result())
+            found[name].append(pool.submit(clock, maker, *args).result())
     return found
 
 
@@ -115,8 +119,8 @@ def ratio(section: str, what: str, slow: list[float], fast: list[float], goal: f
     return Result(section, what, median(ratios), goal, low=min(ratios), high=max(ratios))
 
 
-def machine() -> dict[str, str | int]:
-    """What the numbers belong to."""
+def machine() -> dict[str, str | int | float]:
+    """What the numbers belong to, and how many processes wanted a core in the last minute."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -125,7 +129,9 @@ def machine() -> dict[str, str | int]:
     return {
         "cpu": model, "cores": cores(), "capability": torch.backends.cpu.get_cpu_capability(),
         "system": platform.system(), "python": platform.python_version(), "torch": torch.__version__,
-        "commit": current_commit(),
+        "torchvision": version("torchvision"),
+        "torchdistill": version("torchdistill") if find_spec("torchdistill") else "not installed",
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else -1.0, "commit": current_commit(),
     }  # fmt: skip
 
 

@@ -1,15 +1,74 @@
-"""The sections of `ctsl bench`: what is compared with what, how often, and the goals."""
+"""The sections of `python -m benchmarks`: what is compared with what, how often, and the goals."""
 
 import shutil
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
-from benchmarks import cases
+from benchmarks import cases, whole
 from benchmarks.cases import Call
 from benchmarks.measure import Report, Result, Turn, ratio, take_turns, team, worker
 from ctsl_lib.environment import cores
+
+
+KERNEL = ((32, 64), (128, 512))
+"""(B, D) of the kernel's ratio: that of a quick run, and that of the kernel's own goal."""
+
+
+def whole_runs(report: Report) -> None:
+    """The headline: whole trainings of a pair against public code, and what the kernel alone brings to them."""
+    trainings(report, "quick run", whole.DIGITS, rounds=7)
+    trainings(report, "pair of resnet8, B 128", whole.images("resnet8", 512), rounds=5)
+    with worker(memory_kept=False) as pool:
+        for batch, width in KERNEL:
+            forms: dict[str, Turn] = {
+                name: (pool, maker, (batch, width))
+                for name, maker in (("usual", cases.relations_usual), ("kernel", cases.relations_combined))
+            }
+            times = take_turns(forms, 7, cases.cpu_seconds)
+            report.results.append(
+                ratio("whole", f"kernel alone, B {batch}, D {width}", times["usual"], times["kernel"])
+            )
+
+
+def networks(report: Report) -> None:
+    """Whole trainings of larger pairs."""
+    for network in ("resnet20", "mobilenetv2"):
+        trainings(report, f"pair of {network}, B 128", whole.images(network, 512), rounds=3)
+
+
+def trainings(report: Report, what: str, setting: whole.Setting, rounds: int) -> None:
+    """One training by all forms, in CPU seconds of one thread, after a check that all do the same.
+
+    Args:
+        report: gets the results.
+        what: the training's name in it.
+        setting: the training.
+        rounds: how often each form has its turn.
+    """
+    with worker(memory_kept=False) as default, worker(memory_kept=True) as kept:
+        forms = ["kernel", "mdistiller"]
+        if default.submit(find_spec, "torchdistill").result() is not None:
+            forms.append("torchdistill")
+        for form in forms:
+            found = default.submit(whole.difference, setting, form).result()
+            for name, error, goal in zip(("loss", "gradient"), found, (1e-5, 1e-4), strict=True):
+                report.results.append(
+                    Result("whole", f"{what}: {name}, {form}", error, goal, at_most=True, unit="")
+                )
+        turns: dict[str, Turn] = {"kit": (kept, whole.kit, (setting,))}
+        turns |= {form: (default, whole.plain, (setting, form)) for form in forms}
+        turns |= {f"{form}, DataLoader": (default, whole.plain, (setting, form, True)) for form in forms[1:]}
+        times = take_turns(turns, rounds, cases.cpu_seconds)
+    seconds = times.pop("kit")
+    report.results.append(
+        Result("whole", f"{what}: the kit", median(seconds), unit="s", low=min(seconds), high=max(seconds))
+    )
+    report.results += [ratio("whole", f"{what}: {form}", slow, seconds) for form, slow in times.items()]
+    alone = ratio("whole", f"{what}: the kernel alone", times["mdistiller"], times["kernel"])
+    report.results.append(alone)
 
 
 def relations(report: Report) -> None:
@@ -205,6 +264,8 @@ def public(report: Report) -> None:
 
 
 SECTIONS: dict[str, Callable[[Report], None]] = {
+    "whole": whole_runs,
+    "networks": networks,
     "relations": relations,
     "step": step,
     "input": inputs,
@@ -213,3 +274,5 @@ SECTIONS: dict[str, Callable[[Report], None]] = {
     "scaling": scaling,
     "public": public,
 }
+QUICK = "whole"
+"""The section that is measured by default: the headline, in some three minutes."""
