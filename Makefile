@@ -9,7 +9,7 @@ NBGRADER := .venv-nbgrader
 SITE   := book/_build/html
 DECKS  := $(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -d book/_build/slides -b revealjs teaching/slides $(SITE)/slides
 
-.PHONY: help reproduce test test-fast bench audit campaign lint unit notebooks-test notebooks student solutions book book-test slurm-test slides slides-pdf assignments grading-test lab clean
+.PHONY: help reproduce test test-fast bench bench-long bench-scale audit campaign lint unit notebooks-test notebooks student solutions book book-test slurm-test slides slides-pdf assignments grading-test lab clean
 help:
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
@@ -30,8 +30,17 @@ test: lint unit notebooks-test book  ## set up if needed; ruff, mypy, unit and p
 test-fast: lint  ## for daily work: ruff, mypy, and the unit tests that take less than a few seconds each
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
-bench: $(READY)  ## speed and memory against a plain loop and public code, as ratios measured side by side
-	$(BIN)/python -m benchmarks
+bench: $(READY)  ## whole trainings against public code, side by side, into data/reference/bench_whole (some three minutes)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]' || echo "without torchdistill, which is not to be had"
+	$(BIN)/python -m benchmarks --out data/reference/bench_whole
+
+bench-long: $(READY)  ## the same for larger networks, and each part: losses, step, input, runs, memory, scaling
+	$(BIN)/python -m benchmarks --long --out data/reference/bench
+
+bench-scale: $(READY)  ## a store of 10^5 records, an engine's overhead, and what the paper's tables cost (docs/scale.md)
+	$(BIN)/python -m benchmarks.big_store --out data/reference/bench_scale/store.json
+	$(BIN)/python -m benchmarks.engines --out data/reference/bench_scale/engines.json
+	$(BIN)/python -m benchmarks.scale
 
 campaign: $(READY)  ## kills, damaged files, hostile archives and full disks at random; what the kit survives of them
 	$(BIN)/python -m scripts.campaign

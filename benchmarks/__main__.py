@@ -6,6 +6,7 @@ from typing import Annotated
 import matplotlib.pyplot as plt
 import typer
 
+from benchmarks import said
 from benchmarks.measure import Report, save
 from benchmarks.pictures import scaling_curves
 from benchmarks.sections import QUICK, SECTIONS
@@ -36,6 +37,8 @@ def main(
         figure = scaling_curves(report.curves)
         plots.save(figure, "scaling", out)
         plt.close(figure)
+    if QUICK in chosen:
+        typer.echo(f"\n{said.text(out / 'bench.json')}\n")
     typer.echo(f"written to {out}")
 
 

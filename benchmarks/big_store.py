@@ -10,10 +10,10 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice, product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -86,21 +86,30 @@ def cpu_seconds(arguments: tuple[str, ...], folder: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The table of docs/scale.md: a line for each command, a column for each number of records."""
+    numbers = sorted({row["records"] for row in rows})
+    found = {(row["command"], row["records"]): row["seconds"] for row in rows}
+    commands = list(dict.fromkeys(row["command"] for row in rows))
+    return [
+        f"| `{command}` | " + " | ".join(f"{found[command, number]:.1f}" for number in numbers) + " |"
+        for command in commands
+    ]
+
+
 def main(
     records: Annotated[
-        list[int] | None, typer.Option(help="Records in the store; default 0, 10^4 and 10^5.")
+        list[int] | None, typer.Option(min=1, help="Records in the store; default 10^3 and 10^5.")
     ] = None,
     out: Annotated[Path, typer.Option(help="File for the numbers.")] = Path("results/bench/store.json"),
 ) -> None:
     """Fill a store and measure the commands that look at it."""
     rows = []
-    for number in records or [0, 10_000, 100_000]:
+    for number in records or [1_000, 100_000]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            size = fill(folder, number) if number else 0
+            size = fill(folder, number)
             for arguments in COMMANDS:
-                if number == 0 and arguments[0] == "table":
-                    continue  # it says that there are no records
                 row = {"records": number, "MiB": size / 2**20, "command": " ".join(("ctsl", *arguments))}
                 row["seconds"] = min(cpu_seconds(arguments, folder) for _ in range(2))
                 typer.echo(row)

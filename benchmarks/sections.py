@@ -12,7 +12,6 @@ from benchmarks.cases import Call
 from benchmarks.measure import Report, Result, Turn, ratio, take_turns, team, worker
 from ctsl_lib.environment import cores
 
-
 KERNEL = ((32, 64), (128, 512))
 """(B, D) of the kernel's ratio: that of a quick run, and that of the kernel's own goal."""
 

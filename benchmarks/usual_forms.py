@@ -173,6 +173,7 @@ def plain_step(
 
 
 def usual_kl(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """KL divergence from a target's softened (B, C) answers, mean over the batch."""
     log_p = F.log_softmax(logits / temperature, dim=1)
     return F.kl_div(log_p, F.softmax(target / temperature, dim=1), reduction="batchmean")
 

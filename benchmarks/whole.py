@@ -5,7 +5,7 @@ Neither torchdistill nor mdistiller has a loop for peers who teach one another, 
 (channels first, no meters, no progress bar, nothing saved), which is less than theirs do in each step.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from benchmarks.cases import Call, random_images
+from benchmarks.cases import random_images
 from benchmarks.usual_forms import (
     PairRelations,
     PILImages,
@@ -47,6 +47,8 @@ SEED = 0
 TEST_BATCH = 64
 """Images in a batch of the DataLoader that tests."""
 Batch = tuple[Tensor, Tensor]
+Training = Callable[[], list[float]]
+"""Does a training; returns each epoch's mean loss, summed over terms and peers."""
 
 
 class Setting(NamedTuple):
@@ -75,8 +77,8 @@ def images(network: str, count: int) -> Setting:
     return Setting(network, count, Recipe(epochs=1, batch_size=128, padding=4, mirror=True))
 
 
-def kit(setting: Setting) -> Call:
-    """The training by the kit's loop; a call returns each epoch's mean loss, summed over terms and peers."""
+def kit(setting: Setting) -> Training:
+    """The training by the kit's loop."""
     data = setting.data()
 
     def call() -> list[float]:
@@ -90,7 +92,7 @@ def kit(setting: Setting) -> Call:
     return call
 
 
-def plain(setting: Setting, relations: str, loader: bool = False) -> Call:
+def plain(setting: Setting, relations: str, loader: bool = False) -> Training:
     """The training by a plain loop.
 
     Args:
@@ -98,8 +100,6 @@ def plain(setting: Setting, relations: str, loader: bool = False) -> Call:
         relations: the name of a form in RELATIONS.
         loader: whether images come from a DataLoader with transforms for each image, in this process, as the public
             code's do; else the kit's batches.
-
-    Returns: a call that trains, and returns each epoch's mean loss.
     """
     data, recipe = setting.data(), setting.recipe
     epoch_of = _loader_batches(data, recipe) if loader else partial(_kit_batches, data, recipe)
@@ -162,11 +162,11 @@ def _kit_accuracies(data: Dataset, peers: Sequence[Peer]) -> list[float]:
     return accuracies(peers, data.test, data)
 
 
-def _loader_batches(data: Dataset, recipe: Recipe) -> Callable[[int], DataLoader[Batch]]:
+def _loader_batches(data: Dataset, recipe: Recipe) -> Callable[[int], Iterable[Batch]]:
     train_set = PILImages(
         data.train.images, data.train.labels, padding=recipe.padding, mirror=recipe.mirror, **_statistics(data)
     )
-    loader: DataLoader[Batch] = DataLoader(train_set, recipe.batch_size, shuffle=True, drop_last=True)
+    loader: Iterable[Batch] = DataLoader(train_set, recipe.batch_size, shuffle=True, drop_last=True)
     return lambda epoch: loader
 
 
@@ -203,7 +203,7 @@ def difference(setting: Setting, relations: str) -> Difference:
         setting: what to train; its first epoch is compared.
         relations: the name of a form in RELATIONS.
     """
-    ours, theirs = kit(setting)(), plain(setting, relations)()
+    curves = [call() for call in (kit(setting), plain(setting, relations))]
     data = setting.data()
     batch, labels = next(_kit_batches(data, setting.recipe, 0))
     gradients = []
@@ -219,4 +219,5 @@ def difference(setting: Setting, relations: str) -> Difference:
             torch.cat([p.grad.flatten() for peer in peers for p in peer.parameters() if p.grad is not None])
         )
     error = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
-    return Difference(abs(theirs[0] / ours[0] - 1), error.item())
+    ours, theirs = (curve[0] for curve in curves)
+    return Difference(abs(theirs / ours - 1), error.item())

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cases
+from benchmarks import cases, said, sections, whole
 from benchmarks.measure import Report, Result, ratio, save, take_turns, worker
 from benchmarks.pictures import scaling_curves
 from benchmarks.usual_forms import (
+    PILImages,
+    mdistiller_relations,
     pil_batches,
     plain_step,
     usual_angle_loss,
@@ -21,6 +23,9 @@ from ctsl_lib.losses.methods import FULL
 from ctsl_lib.metrics.retrieval import retrieval_metrics
 from ctsl_lib.models.peer import frozen_copy
 from ctsl_lib.models.registry import build_peer
+from ctsl_lib.training.recipe import Recipe
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_the_usual_losses_are_the_same_losses() -> None:
@@ -104,3 +109,75 @@ def test_verdicts_table_and_file(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "bench.json").read_text())
     assert content["results"][0]["verdict"] == "fail" and content["machine"]["cores"] >= 1
     assert len(scaling_curves(report.curves).axes) == 2
+
+
+SHORT = whole.Setting("tiny_cnn", 0, Recipe(epochs=1))
+
+
+@pytest.mark.parametrize("form", ["kernel", "mdistiller", "torchdistill"])
+def test_all_forms_do_the_same_training(form: str) -> None:
+    if form == "torchdistill":
+        pytest.importorskip("torchdistill", reason="needs the extra `bench`")
+    found = whole.difference(SHORT, form)
+    assert found.loss < 1e-6 and found.gradient < 1e-5
+
+
+def test_a_form_that_does_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(first: torch.Tensor, second: torch.Tensor, distance: float, angle: float) -> torch.Tensor:
+        return mdistiller_relations(first, second, distance, 2 * angle)
+
+    monkeypatch.setitem(whole.RELATIONS, "twice", twice)
+    found = whole.difference(SHORT, "twice")
+    assert found.loss > 1e-3 and found.gradient > 1e-3
+
+
+@pytest.mark.parametrize("setting", [SHORT, whole.images("resnet8", 130)], ids=["one channel", "three"])
+def test_the_data_loader_gives_the_same_images_and_accuracies(setting: whole.Setting) -> None:
+    data = setting.data()
+    usual = PILImages(data.train.images, data.train.labels, padding=0, mirror=False, **whole._statistics(data))
+    found = torch.stack([usual[number][0] for number in range(5)])
+    assert torch.allclose(found, data.normalise(data.train.images[:5]), atol=1e-5)
+    augmented, labels = next(iter(whole._loader_batches(data, setting.recipe)(0)))
+    assert augmented.shape == (setting.recipe.batch_size, *data.train.images.shape[1:])
+    assert len(labels) == setting.recipe.batch_size
+    peers = setting.peers(data, torch.contiguous_format)
+    assert whole._loader_accuracies(data, peers) == pytest.approx(whole._kit_accuracies(data, peers))
+
+
+@pytest.mark.slow
+def test_a_training_has_a_section_of_results() -> None:
+    report = Report()
+    sections.trainings(report, "short", whole.Setting("tiny_cnn", 0, Recipe(epochs=1)), rounds=1)
+    names = [result.what for result in report.results]
+    assert "short: mdistiller, DataLoader" in names and "short: the kernel alone" in names
+    errors = [result for result in report.results if result.at_most]
+    assert len(errors) >= 4 and all(result.verdict == "pass" for result in errors)
+    assert all(result.value > 0 for result in report.results if result.unit)
+
+
+def one_line(path: str) -> str:
+    return " ".join((ROOT / path).read_text(encoding="utf-8").split())
+
+
+def test_readme_and_guide_say_what_was_measured() -> None:
+    found = said.results(ROOT / said.REFERENCE)
+    assert said.sentence(found) in one_line("README.md")
+    for line in said.rows(found):
+        assert line in (ROOT / "docs/speed.md").read_text(encoding="utf-8")
+
+
+TABLE = {
+    "two functions, B 128, D 512": 0, "two functions, B 256, D 512": 0, "combined, B 128, D 512": 0,
+    "combined, B 256, D 512": 0, "combined, compiled, B 256, D 512": 2, "torchdistill RKDLoss, B 128, D 512": 0,
+    "pair of resnet20, fp32": 2, "pair of resnet20, bf16": 2, "pair of mobilenetv2, fp32": 2,
+    "pair of mobilenetv2, bf16": 2, "images a second": 0, "quick profile": 2,
+}  # fmt: skip
+"""Ratios of docs/speed.md's table of parts, and the digits that they are given with."""
+
+
+@pytest.mark.parametrize("what", TABLE)
+def test_the_guide_has_the_ratios_of_the_parts(what: str) -> None:
+    content = json.loads((ROOT / "data/reference/bench/bench.json").read_text())
+    result = next(result for result in content["results"] if result["what"] == what)
+    value, low, high = (f"{result[name]:.{TABLE[what]}f}" for name in ("value", "low", "high"))
+    assert f"{value}× ({low}–{high})" in one_line("docs/speed.md")

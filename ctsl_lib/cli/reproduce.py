@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nbconvert import HTMLExporter
-
 from ctsl_lib.cli.notebooks import NOTEBOOKS, run_notebook
 from ctsl_lib.environment import write_atomically
 from ctsl_lib.experiments.grid import grid, process_pool, run_grid
@@ -48,6 +46,8 @@ def write_report(folder: Path, parameters: Mapping[str, Any]) -> Path:
 
     Returns: the path of the HTML file.
     """
+    from nbconvert import HTMLExporter  # takes most of a second, which `ctsl table` does without
+
     notebook, html = folder / "notebooks" / REPORT.name, folder / "report.html"
     with Workers(1) as worker:  # as signals must find this process's own handlers, which nbclient replaces
         worker.submit(run_notebook, REPORT, notebook, parameters).result()
