@@ -12,7 +12,7 @@ REFERENCE = Path("data/reference/bench_whole/bench.json")
 """Where `make bench` leaves its numbers."""
 TRAININGS = {
     "quick run": "quick run: pair of `tiny_cnn`, 400 digits, 12 epochs, B 32",
-    "pair of resnet8, B 128": "pair of ResNet-8, 512 images of 32×32, 1 epoch, B 128",
+    "pair of resnet8, B 128": "pair of ResNet-8, 256 images of 32×32, 1 epoch, B 128",
 }
 """A training's name in the results -> in words."""
 Result = Mapping[str, Any]

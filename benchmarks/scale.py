@@ -7,6 +7,7 @@ no GPU. Then the runs are given out as `ctsl train` gives them out, to see how l
 import heapq
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import count
 from typing import Annotated, NamedTuple
 
 import torch
@@ -118,19 +119,34 @@ def one_command(pairs: Iterable[Job], gpus: int) -> float:
 
 
 def command_a_pair(pairs: Sequence[Job], gpus: int) -> float:
-    """How long it takes if each pair has a `ctsl train` of its own on the same GPUs: stage 1 of all pairs comes first.
+    """How long it takes if each pair has a `ctsl train` of its own on the same GPUs: runs that may begin wait in line.
 
     Args:
         pairs: what to run.
         gpus: workers.
 
     >>> command_a_pair([Job([1], [2, 2]), Job([], [4])], 2)
-    5
+    5.0
     """
-    firsts = [run for job in pairs for run in job.first]
-    workers = [0.0] * gpus
-    finished(firsts, workers)
-    return finished([run for job in pairs for run in job.main], workers)
+    workers, number, last = [0.0] * gpus, count(), 0.0
+    left, done = [len(job.first) for job in pairs], [0.0] * len(pairs)
+    line = [
+        (0.0, next(number), pair, part, run)
+        for pair, job in enumerate(pairs)
+        for part in ([0] if job.first else [1])
+        for run in job[part]
+    ]  # when it may begin, its place among those, which pair and part, how long it takes
+    while line:
+        ready, _, pair, part, run = heapq.heappop(line)
+        end = max(ready, heapq.heappop(workers)) + run
+        heapq.heappush(workers, end)
+        last = max(last, end)
+        if part == 0:
+            left[pair], done[pair] = left[pair] - 1, max(done[pair], end)
+            if not left[pair]:
+                for main in pairs[pair].main:
+                    heapq.heappush(line, (done[pair], next(number), pair, 1, main))
+    return last
 
 
 def table_row(dataset: str, tflops: float) -> str:

@@ -18,15 +18,15 @@ KERNEL = ((32, 64), (128, 512))
 
 def whole_runs(report: Report) -> None:
     """The headline: whole trainings of a pair against public code, and what the kernel alone brings to them."""
-    trainings(report, "quick run", whole.DIGITS, rounds=7)
-    trainings(report, "pair of resnet8, B 128", whole.images("resnet8", 512), rounds=5)
+    trainings(report, "quick run", whole.DIGITS, rounds=3)
+    trainings(report, "pair of resnet8, B 128", whole.images("resnet8", 256), rounds=3)
     with worker(memory_kept=False) as pool:
         for batch, width in KERNEL:
             forms: dict[str, Turn] = {
                 name: (pool, maker, (batch, width))
                 for name, maker in (("usual", cases.relations_usual), ("kernel", cases.relations_combined))
             }
-            times = take_turns(forms, 7, cases.cpu_seconds)
+            times = take_turns(forms, 5, cases.cpu_seconds)
             report.results.append(
                 ratio("whole", f"kernel alone, B {batch}, D {width}", times["usual"], times["kernel"])
             )

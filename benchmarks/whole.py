@@ -191,7 +191,7 @@ class Difference(NamedTuple):
     """How far a form is from the kit's, relative."""
 
     loss: float
-    """Of the first epoch's mean loss, after as many steps of both loops on the same batches."""
+    """Of the mean loss of an epoch, after as many steps of both loops on the same batches."""
     gradient: float
     """Of the gradient of all weights, at the initial weights and the first batch."""
 
@@ -200,9 +200,10 @@ def difference(setting: Setting, relations: str) -> Difference:
     """Whether a plain loop does the same training as the kit.
 
     Args:
-        setting: what to train; its first epoch is compared.
+        setting: what to train, here for one epoch.
         relations: the name of a form in RELATIONS.
     """
+    setting = setting._replace(recipe=setting.recipe.model_copy(update={"epochs": 1}))
     curves = [call() for call in (kit(setting), plain(setting, relations))]
     data = setting.data()
     batch, labels = next(_kit_batches(data, setting.recipe, 0))
