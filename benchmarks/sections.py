@@ -53,7 +53,7 @@ def trainings(report: Report, what: str, setting: whole.Setting, rounds: int) ->
             forms.append("torchdistill")
         for form in forms:
             found = default.submit(whole.difference, setting, form).result()
-            for name, error, goal in zip(("loss", "gradient"), found, (1e-5, 1e-4), strict=True):
+            for name, error, goal in zip(("loss", "gradient"), found, (1e-5, 1e-6), strict=True):
                 report.results.append(
                     Result("whole", f"{what}: {name}, {form}", error, goal, at_most=True, unit="")
                 )

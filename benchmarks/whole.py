@@ -193,7 +193,8 @@ class Difference(NamedTuple):
     loss: float
     """Of the mean loss of an epoch, after as many steps of both loops on the same batches."""
     gradient: float
-    """Of the gradient of all weights, at the initial weights and the first batch."""
+    """Of the gradient of all weights, at the initial weights and the first batch, in float64: in float32 a unit whose
+    input is nearly zero may be on in one memory layout and off in another."""
 
 
 def difference(setting: Setting, relations: str) -> Difference:
@@ -207,9 +208,10 @@ def difference(setting: Setting, relations: str) -> Difference:
     curves = [call() for call in (kit(setting), plain(setting, relations))]
     data = setting.data()
     batch, labels = next(_kit_batches(data, setting.recipe, 0))
-    gradients = []
+    batch, gradients = batch.double(), []
     for own in (True, False):
-        peers = setting.peers(data, torch.channels_last if own else torch.contiguous_format)
+        layout = torch.channels_last if own else torch.contiguous_format
+        peers = [peer.double() for peer in setting.peers(data, layout)]
         if own:
             found = OBJECTIVE([peer(batch) for peer in peers], labels)
             loss = torch.stack([value for terms in found for value in terms.values()]).sum()
