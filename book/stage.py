@@ -20,6 +20,7 @@ PAGES = {
     "docs/real-images.md": "guides/real-images.md",
     "docs/trust.md": "guides/trust.md",
     "docs/speed.md": "guides/speed.md",
+    "docs/scale.md": "guides/scale.md",
     "docs/check.md": "guides/check.md",
     "CONTRIBUTING.md": "guides/add.md",
     "data/reference/README.md": "evidence/reference.md",
