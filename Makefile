@@ -104,5 +104,5 @@ lab: $(LAB)  ## open JupyterLab
 	$(BIN)/jupyter lab notebooks
 
 clean:  ## remove everything that the kit made here (records of the built-in data that are not committed, figures, results)
-	rm -rf results figures/runs data/records/synthetic_market
-	git clean -fdxq data/records/digits
+	rm -rf results figures/runs
+	git clean -fdxq data/records/digits data/records/synthetic_market

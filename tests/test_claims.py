@@ -139,6 +139,24 @@ def test_without_records_nothing_is_tested(nothing: dict) -> None:
     assert set(claims_table(claims)["verdict"]) == {NOT_TESTED}
 
 
+def test_other_data_than_the_papers_is_judged_by_the_same_rules(template: Record) -> None:
+    pair = ("tiny_cnn", "tiny_resnet")
+    records = evidence(template, {"ctsl_mkt": 5, "MLI+SLI": 3, "MLR+SLI": 3}, pair=pair)
+    found = {claim.name: claim for claim in judge({"digits": records})}
+    as_paper = judged(records)
+    for name in ("C1", "C2", "C3", "C4", "E1", "E2"):
+        here = [c.verdict for c in as_paper[name].comparisons if c.where.startswith("cifar100")]
+        assert [c.verdict for c in found[name].comparisons] == here and here, name
+    assert found["C1"].verdict == SUPPORTED and found["C1"].text.endswith("independent training on digits")
+    assert [c.what for c in found["C5"].comparisons] == [
+        "CTSL-MKT over independent, peer tiny_cnn",
+        "CTSL-MKT over independent",
+    ]
+    assert found["C6"].comparisons == []  # no persons are searched for
+    both = judge({"digits": records, "cifar100": records, "synthetic_market": {}})
+    assert len(both[0].comparisons) == 3 * 4 and len(both[5].comparisons) == 3
+
+
 def test_claim_c5_needs_both_small_networks_and_a_mixed_pair(template: Record) -> None:
     shuffle = judged(evidence(template, {"ctsl_mkt": 5}, pair=("shufflenetv2", "shufflenetv2")))["C5"]
     assert [c.verdict for c in shuffle.comparisons] == [SUPPORTED, NOT_TESTED, NOT_TESTED]

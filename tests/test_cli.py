@@ -12,14 +12,11 @@ import pandas as pd
 import pytest
 
 from ctsl_lib.cli import main as cli
-from ctsl_lib.cli.reproduce import QUICK, compared
-from ctsl_lib.data.specs import Digits
+from ctsl_lib.cli.reproduce import QUICK
 from ctsl_lib.data.synthetic_market import write_synthetic_market
-from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.spec import Record
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
-from ctsl_lib.training.recipe import Recipe
 from scripts.campaign.harness import CODE, MAIN
 
 
@@ -43,7 +40,19 @@ def ctsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_help_of_every_command(ctsl) -> None:
     status, top, _ = ctsl("--help")
     assert status == 0
-    for command in ("reproduce", "run", "table", "notebooks", "data", "train", "status", "claims"):
+    for command in (
+        "reproduce",
+        "run",
+        "table",
+        "notebooks",
+        "data",
+        "train",
+        "status",
+        "claims",
+        "check",
+        "export",
+        "weights",
+    ):
         assert command in top
         status, detail, _ = ctsl(command, "--help")
         assert status == 0 and "Usage" in detail
@@ -248,16 +257,3 @@ def test_help_and_wrong_arguments_need_no_torch(arguments: tuple[str, ...]) -> N
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_runs_are_compared_with_the_committed_ones(tmp_path: Path) -> None:
-    here, committed = Store(tmp_path / "here"), Store(tmp_path / "committed")
-    base = Spec(recipe=Recipe(epochs=1), data=Digits(n_train=60))
-    records = [run(base.model_copy(update={"seed": seed}), here) for seed in range(3)]
-    assert "None of these 3 runs" in compared(records, committed)
-    committed.save(records[0])
-    assert compared(records, committed) == "1 of 1 runs have exactly the metrics of the committed records."
-    top1 = [value - 2.5 for value in records[1].metrics["top1"]]
-    committed.save(records[1].model_copy(update={"metrics": records[1].metrics | {"top1": top1}}))
-    assert "1 of 2 runs have exactly" in compared(records, committed)
-    assert "up to 2.50 points of top-1 away" in compared(records, committed)

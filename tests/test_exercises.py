@@ -23,8 +23,12 @@ from ctsl_course.exercises.pages import write_pages
 from ctsl_course.exercises.versions import on_colab, solved, student, up_to_date, version, write_versions
 
 EXERCISES = load()
-PATHS = [path for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")) if path.name != "30_report.ipynb"]
-"""All notebooks but the report, which is no lesson."""
+PATHS = [
+    path
+    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    if path.name not in ("30_report.ipynb", "40_check.ipynb")
+]
+"""All notebooks but the reports, which are no lessons."""
 
 
 @pytest.fixture(params=EXERCISES.values(), ids=EXERCISES.keys())

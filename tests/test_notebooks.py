@@ -10,8 +10,8 @@ import pytest
 from ctsl_lib.cli.notebooks import NOTEBOOKS, declared_parameters, find_notebooks
 
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
-REPORT = NOTEBOOKS / "30_report.ipynb"
-"""A report, no lesson."""
+REPORTS = (NOTEBOOKS / "30_report.ipynb", NOTEBOOKS / "40_check.ipynb")
+"""Reports, no lessons."""
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
@@ -71,7 +71,7 @@ def test_parameters_are_declared_with_types(path: Path) -> None:
     assert declared_parameters(path)
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path != REPORT], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in PATHS if path not in REPORTS], ids=lambda path: path.stem)
 def test_opening_and_ending(notebook: nbformat.NotebookNode) -> None:
     first, text = notebook.cells[0].source, prose(notebook)
     assert first.startswith("# ")

@@ -44,7 +44,9 @@ def test_what_the_project_needs_is_pinned() -> None:
 def test_modules_and_functions_stay_small() -> None:
     too_long = []
     for path in sorted(
-        path for package in ("ctsl_lib", "ctsl_course") for path in (ROOT / package).rglob("*.py")
+        path
+        for package in ("ctsl_lib", "ctsl_course", "ctsl_check", "ctsl_share")
+        for path in (ROOT / package).rglob("*.py")
     ):
         text = path.read_text(encoding="utf-8")
         if len(text.splitlines()) > 300:

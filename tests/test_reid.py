@@ -62,6 +62,16 @@ def test_synthetic_set() -> None:
     assert data.std == pytest.approx(values.std(dim=(0, 2, 3), correction=0).tolist(), rel=1e-4)
 
 
+def test_label_noise_gives_training_pictures_other_persons_and_leaves_searches_alone() -> None:
+    clean, noisy = TINY.load(3), TINY.model_copy(update={"label_noise": 0.5}).load(3)
+    assert torch.equal(noisy.train.true_labels, clean.train.labels)
+    wrong = noisy.train.labels != noisy.train.true_labels
+    assert 0 < wrong.sum() <= 18 and noisy.train.labels.max() < 6  # half of 36 are redrawn, a few stay right
+    assert isinstance(clean.test, RetrievalSplit) and isinstance(noisy.test, RetrievalSplit)
+    assert torch.equal(noisy.test.query.identity, clean.test.query.identity)
+    assert TINY.digest() == TINY.model_copy(update={"label_noise": 0.5}).digest()  # the pictures are the same
+
+
 def test_nobody_both_trains_and_validates() -> None:
     chosen = set()
     for seed in range(4):
@@ -263,7 +273,7 @@ def test_plan_and_table(store: Store) -> None:
 @pytest.mark.parametrize(
     ("change", "dataset", "message"),
     [
-        ({"label_noise": 0.2}, "market1501", "market1501 has no setting for label_noise = 0.2"),
+        ({"n_train": 20}, "market1501", "market1501 has no setting for n_train = 20"),
         ({"n_train": 50}, "synthetic_market", "synthetic_market has no setting for n_train = 50"),
         ({}, "cifar10", "cifar10 has no setting for height = 32, width = 16"),
     ],

@@ -273,15 +273,15 @@ pencil(
     minutes=15,
     difficulty="***",
     text=r"""
-        Make the noise of section 9 smoother: neighbouring epochs are correlated, $x_{i+1} = \rho\, x_i + \sqrt{1
-        - \rho^2}\,\varepsilon_i$, with standard deviation 1 throughout. Which is the first of $\rho$ = 0.5, 0.7,
-        0.9, 0.95 and 0.99 at which the bias of the best of 20 epochs is below half of its value at $\rho = 0$?
+        Make the noise of section 9 smoother: neighbouring epochs are correlated, $x_{i+1} = a\, x_i + \sqrt{1
+        - a^2}\,\varepsilon_i$, with standard deviation 1 throughout. Which is the first of $a$ = 0.5, 0.7,
+        0.9, 0.95 and 0.99 at which the bias of the best of 20 epochs is below half of its value at $a = 0$?
     """,
     hints=(
         "Start with 20,000 normal numbers and build the curves with a loop over epochs.",
-        "The bias is 1.87 at ρ = 0, so look for the first one below 0.93; `curves.max(axis=1).mean()` is the bias.",
+        "The bias is 1.87 at a = 0, so look for the first one below 0.93; `curves.max(axis=1).mean()` is the bias.",
     ),
-    name="my_rho",
+    name="my_a",
     answer=0.95,
     wrong=[
         (0.5, "at 0.5 the bias has hardly fallen: smooth curves shrink it slowly"),

@@ -228,5 +228,9 @@ code(
         power_complement: "to miss the effect",
     },
     checks={"5 seeds": power_agrees, "an effect of 0": power_of_nothing},
-    why="For an effect as large as its spread, five seeds see it in 40 % of studies, ten in 80 %.",
+    why="""
+        For an effect as large as its spread, five seeds see it in 40 % of studies, ten in 80 %. The full method over
+        the row without response knowledge (equal pair of the digits, +0.36 points) needs about 23 new seeds; over
+        the row without relation knowledge (-0.06) more than 700, and they would decide against the claim.
+    """,
 )

@@ -5,6 +5,8 @@ Heavy imports wait inside the commands, so that help and wrong arguments are ans
 
 import time
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +33,10 @@ SEEDS = 1000
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(tables.app)
+# Commands of the packages beside the library, where they are installed; it does without them.
+for _package in ("ctsl_check", "ctsl_share"):
+    if find_spec(_package) is not None:
+        app.add_typer(import_module(f"{_package}.command").app)
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A field of the recipe or the objective.")
 ]
@@ -68,7 +74,8 @@ def reproduce(
     [recipe] = _with_fields(changed, Spec().recipe)
 
     from ctsl_lib.cli.notebooks import find_notebooks
-    from ctsl_lib.cli.reproduce import QUICK, REPORT, compared, gather, write_report
+    from ctsl_lib.cli.reproduce import QUICK, REPORT, gather, write_report
+    from ctsl_lib.evidence.remade import compare
     from ctsl_lib.evidence.tables import frame_of, readable, summary
     from ctsl_lib.experiments.store import Store
 
@@ -85,7 +92,7 @@ def reproduce(
     typer.echo(f"\nTest accuracy on the noisy digits, {seeds} seeds:\n")
     typer.echo(readable(summary(frame_of(records, METHODS))).to_string())
     typer.echo("\n± and *: 95 % interval over seeds; * where it excludes zero.")
-    typer.echo(compared(records, Store(ROOT / "data" / "records")) + "\n")
+    typer.echo(compare(records, Store(ROOT / "data" / "records")).in_words() + "\n")
     typer.echo(f"report     {report}\ntables     {out}/*.csv\nfigures    {figures}/*.png")
     if notebooks:
         typer.echo(f"notebooks  {out / 'notebooks'}")

@@ -1,10 +1,9 @@
 """The main job: method comparison and ablation on the built-in data, and the report of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from nbconvert import HTMLExporter
 
 from ctsl_lib.cli.notebooks import NOTEBOOKS, run_notebook
@@ -38,28 +37,6 @@ def gather(
         raise ValueError(f"seeds must be 2 or more for an interval, got {seeds}")
     with process_pool(processes) as executor:
         return run_grid(grid(base, ABLATIONS, range(seeds)), store, executor=executor)
-
-
-def compared(records: Sequence[Record], reference: Store) -> str:
-    """How runs compare with the same runs in another store, in one sentence.
-
-    Args:
-        records: what was run here.
-        reference: where the others are.
-
-    Returns: how many have the same metrics to the last digit, and how far apart the others are, in points of top-1.
-    """
-    both = [(record, other) for record in records if (other := reference.load(record.spec)) is not None]
-    if not both:
-        return f"None of these {len(records)} runs is among the committed records."
-    apart = [
-        float(np.abs(np.subtract(record.metrics["top1"], other.metrics["top1"])).max()) for record, other in both
-    ]
-    same = sum(record.metrics == other.metrics for record, other in both)
-    text = f"{same} of {len(both)} runs have exactly the metrics of the committed records"
-    if same == len(both):
-        return f"{text}."
-    return f"{text}; the others are up to {max(apart):.2f} points of top-1 away."
 
 
 def write_report(folder: Path, parameters: Mapping[str, Any]) -> Path:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ctsl_lib.data.cache import FORMAT, Entry, cached, entry_name, statistics
 from ctsl_lib.data.market1501 import Market, Pictures, deviations, find_market, read_market
 from ctsl_lib.data.specs import Market1501, Metric, SyntheticMarket
+from ctsl_lib.data.splits import add_label_noise
 from ctsl_lib.data.synthetic_market import DRAWING, write_synthetic_market
 from ctsl_lib.data.types import Dataset, RetrievalSplit, Sightings, Split
 from ctsl_lib.environment import data_root
@@ -26,10 +27,11 @@ def load_splits(
 ) -> Dataset:
     """The data set; which persons train (all, or this many) and which validate follows from `seed`.
 
-    The persons searched for in the test images are the same for every seed; none of them trains.
+    The persons searched for in the test images are the same for every seed; none of them trains, and no label noise
+    touches them.
 
     Args:
-        settings: how many persons validate, and by which distance a gallery is ranked.
+        settings: how many persons validate, which labels are noisy, and by which distance a gallery is ranked.
         entry: the decoded pictures; see `market_entry` and `synthetic_entry`.
         seed: of the run. persons: to train on; None for all that validation leaves.
 
@@ -50,7 +52,9 @@ def load_splits(
     order = everyone[torch.randperm(len(everyone), generator=generator(seed, "validation"))]
     apart, rest = order[: settings.n_validation], order[settings.n_validation :]
     trained = (rest if persons is None else rest[:persons]).sort().values
-    rows, labels = torch.isin(identity, trained), torch.searchsorted(trained, identity)
+    rows = torch.isin(identity, trained)
+    labels = torch.searchsorted(trained, identity[rows])
+    noisy = add_label_noise(labels, settings.label_noise, num_classes=len(trained), seed=seed)
     train = images if bool(rows.all()) else images[rows]  # all: mapped, which costs no memory
     query, gallery = (
         Sightings(*(torch.from_numpy(values) for values in parts[part])) for part in ("query", "gallery")
@@ -58,7 +62,7 @@ def load_splits(
     about = entry.about
     return Dataset(
         name=settings.name,
-        train=Split(train, labels[rows], labels[rows]),
+        train=Split(train, noisy, labels),
         validation=_searches(images, identity, camera, apart, settings.distance),
         test=RetrievalSplit(query, gallery, settings.distance),
         class_names=tuple(f"{person:04d}" for person in trained.tolist()),

@@ -126,6 +126,8 @@ class Reid(DataSettings, frozen=True, extra="forbid"):
     """Pixels that each picture is resized to."""
     n_validation: int = Field(default=0, ge=0)
     """Training persons set apart to choose settings on: the first picture by each camera is a query."""
+    label_noise: float = Field(default=0, ge=0, lt=1)
+    """Share of training pictures that carry a random training person's number."""
     distance: Metric = "cosine"
     """Between embeddings; the gallery is ranked by it."""
 

@@ -109,7 +109,7 @@ def forest(effects: Sequence[tuple[str, Interval]], xlabel: str) -> Figure:
             )  # fmt: skip
         axes.axvline(0, color="black", linewidth=1)
         axes.set(xlabel=xlabel, ylim=(len(effects) - 0.4, -0.6))
-        axes.set_yticks(range(len(effects)), [name for name, _ in effects], fontsize=8)
+        axes.set_yticks(range(len(effects)), [name for name, _ in effects])
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         shown = [side for side in sides if side in handles]
         axes.legend(

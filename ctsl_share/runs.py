@@ -1,0 +1,59 @@
+"""Runs by what a person types: the key of a record, its first digits, or the record's file."""
+
+import re
+from pathlib import Path
+
+from ctsl_lib.environment import expanded, read_whole
+from ctsl_lib.errors import DataError, explained
+from ctsl_lib.experiments.spec import Record
+from ctsl_lib.experiments.store import LARGEST, Store
+from ctsl_lib.losses.methods import ABLATIONS, METHODS
+from ctsl_lib.losses.objective import Objective
+
+KEY = re.compile("[0-9a-f]{4,16}")
+
+
+def names_a_run(text: str) -> bool:
+    """Whether a word can only be meant as a run, not as a data set."""
+    return text.endswith(".json") or KEY.fullmatch(text) is not None
+
+
+def find_run(text: str, store: Store) -> tuple[Record, Store]:
+    """A run by its key or its file.
+
+    Args:
+        text: a key, four or more of its first digits, or the path of a record.
+        store: where keys are looked for.
+
+    Returns: the record, and the store that it lies in.
+    Raises: ValueError if there is none or several of that key, DataError if the file is no record.
+    """
+    if text.endswith(".json"):
+        path = expanded("RUN", text).absolute()
+        return _read(path), Store(path.parent.parent)
+    if not KEY.fullmatch(text):
+        raise ValueError(
+            f"RUN must be the key of a record, four or more of its first digits, or its file; got {text!r}"
+        )
+    paths = sorted(store.root.glob(f"*/{text}*.json"))
+    if len(paths) != 1:
+        found = f"{len(paths)} records begin with it: " if paths else f"no record in {store.root} has it"
+        names = ", ".join(path.stem for path in paths[:4]) + (", ..." if len(paths) > 4 else "")
+        raise ValueError(f"RUN must be the key of one record, got {text!r}; {found}{names}")
+    return _read(paths[0]), store
+
+
+def _read(path: Path) -> Record:
+    try:
+        record = Record.model_validate_json(read_whole(path, LARGEST))
+        if record.spec.key != path.stem:
+            raise ValueError(f"it must be named after its key, {record.spec.key}.json")
+    except Exception as error:  # whatever a file may hold
+        raise DataError(f"{path} is not a record: {explained(error)}") from None
+    return record
+
+
+def method_of(objective: Objective) -> str:
+    """The name of a method or ablation row of the built-in data; of any other objective its weights in words."""
+    named = [name for name, row in (METHODS | ABLATIONS).items() if row == objective]
+    return named[0] if named else " + ".join(f"{weight:g} {name}" for name, weight in objective.active.items())

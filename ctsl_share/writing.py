@@ -1,0 +1,108 @@
+"""Trained peers as a folder that others can use: safetensors, a configuration, a model card."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import save
+from torch import nn
+
+from ctsl_lib.data.types import RetrievalSplit
+from ctsl_lib.environment import write_atomically
+from ctsl_lib.errors import DataError
+from ctsl_lib.evidence.statistics import Interval, mean_interval
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import NUMERICS, Record
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.models.peer import Peer
+from ctsl_share.card import card
+from ctsl_share.config import CARD, CONFIG, WEIGHTS, WeightsConfig
+
+
+def export_weights(record: Record, store: Store, folder: Path, *, train: bool = False) -> Record:
+    """Write the trained peers of a run to a folder.
+
+    Args:
+        record: of the run.
+        store: where its weights were kept.
+        folder: made if it is missing; files of the same names are replaced.
+        train: train the run again if its weights were not kept, in a store of its own and in today's numerics.
+
+    Returns: the record of the weights that were written: `record`, or that of the training made for them.
+    Raises: ValueError that says what to do if no weights were kept; DataError if they, or the images, cannot be used.
+    """
+    try:
+        peers = store.load_peers(record.spec)
+    except FileNotFoundError:
+        if not train:
+            raise ValueError(_advice(record, store)) from None
+        made, peers = _trained(record)
+    else:
+        made = record
+    config, tensors = _config(made, peers), nn.ModuleList(peers).state_dict()
+    content = save(
+        {name: value.contiguous() for name, value in tensors.items()}, {"format": "pt", "key": config.key}
+    )
+    text = card(config, over_seeds(record, store))
+    json = config.model_dump_json(indent=1) + "\n"
+    write_atomically(folder / WEIGHTS, lambda temporary: temporary.write_bytes(content))
+    write_atomically(folder / CONFIG, lambda temporary: temporary.write_text(json, encoding="utf-8"))
+    write_atomically(folder / CARD, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return made
+
+
+def _advice(record: Record, store: Store) -> str:
+    key = record.spec.key
+    return (
+        f"no weights of run {key} were kept: {store.weights_path(record.spec)} does not exist. With --train the run is "
+        "trained again for this export; `ctsl run --keep-weights`, or run(spec, keep_weights=True), keeps those of a "
+        "new run"
+    )
+
+
+def _trained(record: Record) -> tuple[Record, list[Peer]]:
+    spec = record.spec.model_copy(update={"numerics": NUMERICS})
+    with tempfile.TemporaryDirectory(prefix="ctsl-weights-") as folder:
+        own = Store(folder)
+        return run(spec, own, keep_weights=True), own.load_peers(spec)
+
+
+def _config(record: Record, peers: Sequence[Peer]) -> WeightsConfig:
+    spec = record.spec
+    data = spec.data.load(spec.seed)
+    if data.digest != record.data_digest:
+        raise DataError(
+            f"the images of {spec.data.name} at hand (digest {data.digest}) are not those that run {spec.key} was "
+            f"trained on (digest {record.data_digest})"
+        )
+    split = data.split(spec.evaluate_on)
+    images = split.query.images if isinstance(split, RetrievalSplit) else split.images
+    return WeightsConfig(
+        key=spec.key,
+        spec=spec,
+        channels=data.channels,
+        image_size=(images.shape[2], images.shape[3]),
+        classes=list(data.class_names),
+        mean=list(data.mean),
+        std=list(data.std),
+        data_digest=record.data_digest,
+        metrics=record.metrics,
+        provenance=record.provenance,
+    )
+
+
+def over_seeds(record: Record, store: Store) -> dict[str, Interval]:
+    """Metric -> mean and interval over the seeds of the same setting that have records, each the mean over its peers.
+
+    Args:
+        record: one of these runs.
+        store: where the others are.
+    """
+    setting = record.spec.model_copy(update={"seed": 0})
+    others = [one for one in store if one.spec.model_copy(update={"seed": 0}) == setting]
+    runs = {one.spec.seed: one for one in [record, *others]}
+    return {
+        name: mean_interval([float(np.mean(one.metrics[name])) for one in runs.values() if name in one.metrics])
+        for name in record.metrics
+    }
