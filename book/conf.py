@@ -44,12 +44,17 @@ nb_mime_priority_overrides = [("html", "text/html", 1)]
 nb_ipywidgets_js = {}
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-suppress_warnings = ["mystnb.unknown_mime_type", "autoapi.python_import_resolution", "toc.glob"]
+suppress_warnings = [
+    "mystnb.unknown_mime_type",
+    "ref.python",  # two classes may have a field of the same name
+    "autoapi.python_import_resolution",
+    "toc.glob",
+]
 
 # Everything is on the site itself: no page asks another host for anything.
 mathjax_path = "mathjax/es5/tex-chtml.js"
 
-autoapi_dirs = [str(ROOT / "ctsl_lib")]
+autoapi_dirs = [str(ROOT / package) for package in ("ctsl_lib", "ctsl_share", "ctsl_check")]
 autoapi_root = "api"
 autoapi_options = ["members", "undoc-members", "show-module-summary"]
 autoapi_member_order = "bysource"

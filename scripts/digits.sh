@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The committed records of the built-in digits, which the course's notebooks show: ten seeds of everything. About
-# twenty minutes on two cores. CTSL_RECORDS names the folder to write to.
+# thirty-five minutes on two cores. CTSL_RECORDS names the folder to write to.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ctsl=${CTSL:-.venv/bin/ctsl}
@@ -15,8 +15,14 @@ five='methods=[independent, dml, rkd, tfkd, ctsl_mkt]'
 
 train                                                     # the table of notebook 10: two pairs, ten rows
 train "$equal" 'rows={uniform_teacher: {ce: 5, label_smoothing: 0.8}}' 'methods=[uniform_teacher]'  # notebook 04
+train "$equal" 'rows={five_times: {ce: 5}}' 'methods=[five_times]'  # 04 and 05: the size of the loss alone
+for noise in 0.4 0; do                                    # a large, trained teacher in place of peers, notebook 05
+  train "$equal" 'methods=[kd]' teacher=wide_cnn "label_noise=$noise"
+  train "$equal" 'rows={large_teacher: {ce: 1, self: 4, teacher: wide_cnn}}' 'methods=[large_teacher]' "label_noise=$noise"
+done
 train 'pairs=[[tiny_cnn], [tiny_cnn, tiny_cnn, tiny_cnn], [tiny_cnn, tiny_cnn, tiny_cnn, tiny_cnn]]' \
   'methods=[independent, dml, ctsl_mkt]'                  # groups of one, three and four peers, notebook 05
 for noise in 0 0.2 0.6; do train "$equal" "$five" "label_noise=$noise"; done  # how much each method gains, by noise
 train "$equal" 'methods=[independent_2x]' label_noise=0   # the rival of equal cost where labels are right, notebook 05
 train "$equal" 'schedule=steps' 'drop_at=[]' "$five"      # the same methods where the rate never falls
+"$ctsl" notebooks 01b --out results/notebooks             # it trains its own: teachers of four sizes and their students

@@ -38,7 +38,7 @@ METHODS = {
     "without_self": (1, 4, 2.5, 5, 0, 0),
     "without_relation": (1, 4, 0, 0, 4, 0),
     "without_response": (1, 0, 2.5, 5, 4, 0),
-    "empty": (5, 0, 0, 0, 0, 0.8),
+    "uniform": (5, 0, 0, 0, 0, 0.8),
 }
 """Name -> weights of the terms. "twice" is independent training for twice the epochs, "warm" the full method from its
 pre-trained networks."""
@@ -89,6 +89,7 @@ def by_seed(method: str, options: dict[str, str]) -> dict[int, float]:
         if (
             tuple(objective[term] for term in TERMS) == METHODS[named]
             and objective["start"] == start
+            and objective["teacher"] is None
             and spec["peers"] == PEERS[options["peers"]]
             and spec["data"]["label_noise"] == float(options["noise"])
             and (recipe["epochs"], recipe["schedule"]) == (epochs, options["schedule"])

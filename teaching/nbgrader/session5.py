@@ -140,7 +140,7 @@ ASSIGNMENT = Assignment(
             """,
             """
             0 to 2: names a number without its interval or its rival. 3 to 5: compares at equal epochs, with
-            interval, and says so. 6 to 8: adds the rival of equal cost, the empty teacher, and how many
+            interval, and says so. 6 to 8: adds the rival of equal cost, the uniform teacher, and how many
             comparisons were made. 9 to 10: also says what the result depends on (few and noisy labels, short
             training), and which run would refute it.
             """,
