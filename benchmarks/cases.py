@@ -1,7 +1,4 @@
-"""What `ctsl bench` measures: each function builds a case and returns a call that does the work once.
-
-Cases run in worker processes (see `bench.worker`), which build each only once.
-"""
+"""What is measured: each function builds a case, once in a worker process, and returns a call that does the work."""
 
 import tempfile
 import time
