@@ -108,7 +108,7 @@ code(
     checks={"the values for three peers": totals_have_the_right_values, "detached targets": totals_detach},
     why="""
         Without `detach` the values stay the same, so nothing looks wrong. But peer 2 then gets a gradient from peer 1's
-        loss: it is asked to become *easier to imitate*. Notebook 07 trains with this mistake.
+        loss: it is asked to become *easier to imitate*. Notebook 07, section 2, has a check that stops it.
     """,
 )
 

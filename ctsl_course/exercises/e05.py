@@ -150,10 +150,7 @@ pencil(
     name="my_passes",
     answer={"simultaneous": 4, "sequential": 16},
     wrong=[
-        (
-            {"sequential": 4},
-            "sequential: after each half step *all* peers answer anew, not only the one that moves",
-        ),
+        ({"sequential": 4}, "sequential: after each half step *all* answer anew, not only the one that moves"),
         ({"sequential": 12}, "sequential: the peer that moves has to answer as well, not only the three others"),
         ({"simultaneous": 12}, "simultaneous: each peer answers once; the 12 ordered pairs reuse these answers"),
     ],
@@ -202,10 +199,8 @@ def peer_works(answer: Tried) -> None:
         len(shape) == 2, f"the embedding must be one vector for each image, yours is of shape {shape}: flatten it"
     )
     require(shape == (5, 48), f"5 images make an embedding of the shape (5, 48), yours has {shape}")
-    require(
-        output.logits.shape == (5, 7),
-        f"5 images and 7 classes make logits (5, 7), got {tuple(output.logits.shape)}",
-    )
+    logits = tuple(output.logits.shape)
+    require(logits == (5, 7), f"5 images and 7 classes make logits (5, 7), got {logits}")
 
 
 def peer_learns_with_another(answer: Tried) -> None:
