@@ -3,7 +3,6 @@
 `make book-test` runs it. It needs Chromium; without one it is skipped.
 """
 
-import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -11,10 +10,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 SITE = Path(__file__).parent / "_build" / "html"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OTHER = {"_static", "slides"}  # slides are no pages: test_slides.py
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html") if not OTHER & set(path.parts))
 WIDTHS = {"desk": 1280, "phone": 390}
@@ -28,10 +26,7 @@ WORDS = {
 }
 """What a reader may look for -> how the address of one page that is found begins."""
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
-    pytest.mark.skipif(not PAGES, reason="the book is not built: make book"),
-]
+pytestmark = pytest.mark.skipif(not PAGES, reason="the book is not built: make book")
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -45,15 +40,6 @@ def address() -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Without a sandbox, so that it starts in containers as well: it opens our own pages only.
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture

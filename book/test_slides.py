@@ -3,18 +3,15 @@
 `make book-test` runs it. It needs Chromium; without one it is skipped.
 """
 
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "book" / "_build" / "html" / "slides"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DECKS = sorted(SITE.glob("session*.html"))
 
 HEIGHT = 720
@@ -46,17 +43,6 @@ FAULTS = """async () => {
   return faults;
 }""".replace("HEIGHT", str(HEIGHT))
 """What is wrong with the slides of a deck as they are printed, in words."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine")
-    with sync_playwright() as playwright:
-        # Without a sandbox, so that it starts in containers as well: it opens our own pages only.
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.mark.skipif(not DECKS, reason="the slides are not built: make slides")

@@ -5,24 +5,33 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Page
 
 from ctsl_course.live.output import Picture, as_page, drawn
-from tests.browser import CHROMIUM, Page, browser
+from scripts.chromium import CHROMIUM, browser
 from tests.live_samples import PICTURES, STATES
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def requests() -> list[str]:
+    """The addresses that the page asks for."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, requests: list[str]) -> Iterator[Page]:
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     folder = tmp_path_factory.mktemp("browser")
     bodies = "".join(f'<div id="{name}">{as_page(one)}</div>' for name, one in PICTURES.items())
     file = folder / "page.html"
     file.write_text(f"<!doctype html><meta charset=utf-8><body>{bodies * 2}</body>", encoding="utf-8")
-    with browser(str(folder / "profile")) as found:
-        found.open(file.as_uri())
+    with browser() as running:
+        found = running.new_page()
+        found.on("request", lambda request: requests.append(request.url))
+        found.goto(file.as_uri())
         yield found
 
 
@@ -34,7 +43,7 @@ def bound(page: Page, name: str) -> list[dict[str, str]]:
             ...Object.fromEntries([...part.attributes].map(one => [one.name, one.value])),
             text: part.children.length ? "" : part.textContent,
         }))"""
-    return page.run(f"({script})('{name}')")
+    return page.evaluate(script, name)
 
 
 NUMBER = re.compile(r"[+−-]?\d+(?:\.\d+)?")
@@ -58,14 +67,14 @@ def same(found: list[dict[str, str]], picture: Picture, state: dict[str, float])
 
 def select(page: Page, name: str, state: dict[str, float]) -> None:
     for control, value in state.items():
-        page.run(f"""(() => {{ const input = document.querySelector('#{name} [data-control="{control}"]');
+        page.evaluate(f"""(() => {{ const input = document.querySelector('#{name} [data-control="{control}"]');
             input.value = "{value}"; input.dispatchEvent(new Event("input", {{bubbles: true}})); }})()""")
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_the_page_draws_what_python_draws(page: Page, name: str) -> None:
     picture = PICTURES[name]
-    page.run(f"document.querySelector('#{name} button').click()")
+    page.evaluate(f"document.querySelector('#{name} button').click()")
     same(bound(page, name), picture, picture.start)
     if name == "triangle":  # it has handles in place of controls; the next tests move them
         return
@@ -74,47 +83,61 @@ def test_the_page_draws_what_python_draws(page: Page, name: str) -> None:
         same(bound(page, name), picture, state)
 
 
+def press(page: Page, keys: str, times: int = 1) -> None:
+    """Press keys as a person does, where the focus is."""
+    for _ in range(times):
+        page.keyboard.press(keys)
+
+
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drag with the left button from one point of the window to another."""
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end)
+    page.mouse.up()
+
+
 def test_sliders_follow_the_keys(page: Page) -> None:
     select(page, "tug_of_war", PICTURES["tug_of_war"].start)
-    page.run("""document.querySelector('#tug_of_war [data-control="steps"]').focus()""")
-    page.press("ArrowRight", 5)
-    page.press("ArrowLeft")
+    page.evaluate("""document.querySelector('#tug_of_war [data-control="steps"]').focus()""")
+    press(page, "ArrowRight", 5)
+    press(page, "ArrowLeft")
     same(bound(page, "tug_of_war"), PICTURES["tug_of_war"], {"sure": 0.96, "steps": 4, "both": 1})
-    page.press("End")
+    press(page, "End")
     same(bound(page, "tug_of_war"), PICTURES["tug_of_war"], {"sure": 0.96, "steps": 30, "both": 1})
 
 
 def test_corners_follow_keys_and_mouse(page: Page) -> None:
     picture = PICTURES["triangle"]
-    page.run("document.querySelector('#triangle button').click()")
-    page.run("document.querySelectorAll('#triangle [data-drag]')[2].focus()")
-    page.press("ArrowRight", 3, shift=True)
-    page.press("ArrowDown", 2)
+    page.evaluate("document.querySelector('#triangle button').click()")
+    page.evaluate("document.querySelectorAll('#triangle [data-drag]')[2].focus()")
+    press(page, "Shift+ArrowRight", 3)
+    press(page, "ArrowDown", 2)
     same(bound(page, "triangle"), picture, picture.start | {"Cx": 1.5, "Cy": 3.8})
-    page.press("Tab", 1, shift=True)
-    page.press("ArrowUp")
+    press(page, "Shift+Tab")
+    press(page, "ArrowUp")
     same(bound(page, "triangle"), picture, picture.start | {"Cx": 1.5, "Cy": 3.8, "By": 0.1})
-    page.run("document.querySelector('#triangle button').click()")
-    page.run("document.querySelector('#triangle svg').scrollIntoView({block: 'center'})")
-    middles = page.run("""[...document.querySelectorAll("#triangle [data-drag]")]
+    page.evaluate("document.querySelector('#triangle button').click()")
+    page.evaluate("document.querySelector('#triangle svg').scrollIntoView({block: 'center'})")
+    middles = page.evaluate("""[...document.querySelectorAll("#triangle [data-drag]")]
         .map(part => part.getBoundingClientRect()).map(box => [box.x + box.width / 2, box.y + box.height / 2])""")
     unit = (middles[1][0] - middles[0][0]) / 3
-    page.drag(tuple(middles[1]), (middles[1][0] + unit, middles[1][1] - 2 * unit))
+    drag(page, tuple(middles[1]), (middles[1][0] + unit, middles[1][1] - 2 * unit))
     same(bound(page, "triangle"), picture, picture.start | {"Bx": 4.0, "By": 2.0})
-    page.drag((middles[1][0] + unit, middles[1][1] - 2 * unit), (middles[1][0] + 100 * unit, middles[1][1]))
+    drag(page, (middles[1][0] + unit, middles[1][1] - 2 * unit), (middles[1][0] + 100 * unit, middles[1][1]))
     same(bound(page, "triangle"), picture, picture.start | {"Bx": 5.0, "By": 0.0})
 
 
-def test_every_copy_on_a_page_moves_and_nothing_is_fetched(page: Page) -> None:
-    assert page.run("document.querySelectorAll('.ctsl-live[data-ready]').length") == 2 * len(PICTURES)
-    assert page.run("document.querySelectorAll('.ctsl-live img').length") == 0  # the first frame has gone
-    assert [address for address in page.requests if not address.startswith(("data:", "file:"))] == []
-    assert sum(address.startswith("file:") for address in page.requests) == 1
+def test_every_copy_on_a_page_moves_and_nothing_is_fetched(page: Page, requests: list[str]) -> None:
+    assert page.evaluate("document.querySelectorAll('.ctsl-live[data-ready]').length") == 2 * len(PICTURES)
+    assert page.evaluate("document.querySelectorAll('.ctsl-live img').length") == 0  # the first frame has gone
+    assert [address for address in requests if not address.startswith(("data:", "file:"))] == []
+    assert sum(address.startswith("file:") for address in requests) == 1
 
 
 def test_print_shows_one_frame(page: Page) -> None:
-    page.call("Emulation.setEmulatedMedia", media="print")
+    page.emulate_media(media="print")
     shown = "[...document.querySelectorAll('.controls')].map(c => getComputedStyle(c).display)"
-    assert set(page.run(shown)) == {"none"}
-    page.call("Emulation.setEmulatedMedia", media="")
-    assert set(page.run(shown)) == {"flex"}
+    assert set(page.evaluate(shown)) == {"none"}
+    page.emulate_media(media="screen")
+    assert set(page.evaluate(shown)) == {"flex"}
