@@ -13,35 +13,39 @@ A text says which number it wants between double braces, and no number of ours i
     {{ row 01b "t = 1 ([\\d. ]+)" }}      the same, split at white space: cells of a table
 
 Options: noise, peers (equal, mixed, one, three, four), schedule (one_cycle, steps), metric (top1, ece, agreement),
-seeds, and part=mean for the mean alone. Only the standard library is used: the book's environment has no torch.
+seeds, and part=mean for the mean alone. Nothing here needs torch, which the book's environment does not have.
 """
 
 import json
 import math
 import re
 import shlex
+import sys
 from functools import cache
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
+from scipy import stats
+
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+
+from ctsl_lib.losses.methods import ABLATIONS, FULL, METHODS  # noqa: E402
+from ctsl_lib.losses.objective import GROUPS, TERMS, Objective  # noqa: E402
+
 RECORDS = ROOT / "data" / "records" / "digits"
 BRACES = re.compile(r"\{\{\s*(.+?)\s*\}\}", re.DOTALL)
-TERMS = ("ce", "response", "distance", "angle", "self", "label_smoothing")
-METHODS = {
-    "independent": (1, 0, 0, 0, 0, 0),
-    "dml": (1, 4, 0, 0, 0, 0),
-    "rkd": (1, 0, 2.5, 5, 0, 0),
-    "tfkd": (1, 0, 0, 0, 4, 0),
-    "ctsl_mkt": (1, 4, 2.5, 5, 4, 0),
-    "without_self": (1, 4, 2.5, 5, 0, 0),
-    "without_relation": (1, 4, 0, 0, 4, 0),
-    "without_response": (1, 0, 2.5, 5, 4, 0),
-    "uniform": (5, 0, 0, 0, 0, 0.8),
+ROWS = METHODS | {
+    "without_self": ABLATIONS["MLI+MLR"],
+    "without_relation": ABLATIONS["MLI+SLI"],
+    "without_response": ABLATIONS["MLR+SLI"],
+    "uniform": Objective(ce=5, label_smoothing=0.8),
+    "twice": METHODS["independent"],
+    "warm": FULL.model_copy(update={"start": "pretrained"}),
 }
-"""Name -> weights of the terms. "twice" is independent training for twice the epochs, "warm" the full method from its
-pre-trained networks."""
+"""Name -> objective. "twice" is independent training for twice the epochs, "warm" the full method from its pre-trained
+networks."""
 PEERS = {
     "equal": ["tiny_cnn"] * 2,
     "mixed": ["tiny_cnn", "tiny_resnet"],
@@ -49,7 +53,6 @@ PEERS = {
     "three": ["tiny_cnn"] * 3,
     "four": ["tiny_cnn"] * 4,
 }
-FACTORS = {"MLI": ("response",), "MLR": ("distance", "angle"), "SLI": ("self",)}
 OPTIONS = {
     "noise": "0.4",
     "peers": "equal",
@@ -74,51 +77,37 @@ def by_seed(method: str, options: dict[str, str]) -> dict[int, float]:
     """Seed -> the mean of a metric over the peers of the run.
 
     Args:
-        method: a key of METHODS, "twice" or "warm".
+        method: a key of ROWS.
         options: see OPTIONS.
     """
-    named = {"twice": "independent", "warm": "ctsl_mkt"}.get(method, method)
-    if named not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, twice, warm; got {method!r}")
-    epochs = 24 if method == "twice" else 12
-    start = "pretrained" if method == "warm" else "fresh"
+    if method not in ROWS:
+        raise ValueError(f"method must be one of {', '.join(ROWS)}; got {method!r}")
+    return seeds_of(ROWS[method], options, epochs=24 if method == "twice" else 12)
+
+
+def seeds_of(objective: Objective, options: dict[str, str], epochs: int = 12) -> dict[int, float]:
+    """Seed -> the mean of a metric over the peers of the run with this objective.
+
+    Args:
+        objective: of the runs.
+        options: see OPTIONS.
+        epochs: of the runs.
+    """
+    wanted = objective.model_dump(mode="json", by_alias=True)
     values = {}
     for record in records():
         spec = record["spec"]
-        objective, recipe = spec["objective"], spec["recipe"]
         if (
-            tuple(objective[term] for term in TERMS) == METHODS[named]
-            and objective["start"] == start
-            and objective["teacher"] is None
+            spec["objective"] == wanted
             and spec["peers"] == PEERS[options["peers"]]
             and spec["data"]["label_noise"] == float(options["noise"])
-            and (recipe["epochs"], recipe["schedule"]) == (epochs, options["schedule"])
+            and (spec["recipe"]["epochs"], spec["recipe"]["schedule"]) == (epochs, options["schedule"])
         ):
             values[spec["seed"]] = mean(record["metrics"][options["metric"]])
     values = {seed: value for seed, value in values.items() if seed < int(options["seeds"])}
     if len(values) != int(options["seeds"]):
-        raise LookupError(f"{method} with {options} has records of {len(values)} seeds")
+        raise LookupError(f"{objective.in_words} with {options} has records of {len(values)} seeds")
     return values
-
-
-def density(x: float, freedom: int) -> float:
-    """Student's density."""
-    log_scale = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(freedom * math.pi) / 2
-    return math.exp(log_scale - (freedom + 1) / 2 * math.log1p(x * x / freedom))
-
-
-@cache
-def student(freedom: int) -> float:
-    """The value of Student's distribution that 97.5 % lie below: Simpson's rule and halving."""
-    low, high, steps = 0.0, 50.0, 2000
-    while high - low > 1e-7:
-        middle = (low + high) / 2
-        width = middle / steps
-        inside = sum(
-            (1 if i in (0, steps) else 4 if i % 2 else 2) * density(i * width, freedom) for i in range(steps + 1)
-        )
-        low, high = (low, middle) if width / 3 * inside > 0.475 else (middle, high)
-    return low
 
 
 def interval(values: list[float], sign: bool, part: str = "") -> str:
@@ -133,7 +122,7 @@ def interval(values: list[float], sign: bool, part: str = "") -> str:
     plus = "+" if sign and centre >= 0 else ""
     if part:
         return f"{plus}{centre:.1f}".replace("-", "−")
-    half = student(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    half = stats.t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
     return f"{plus}{centre:.2f} ± {half:.2f}".replace("-", "−")
 
 
@@ -145,13 +134,10 @@ def effect(factors: list[str]) -> list[float]:
     """
     total = [0.0] * 10
     for signs in product((-1, 1), repeat=3):
-        chosen = dict(zip(FACTORS, signs, strict=True))
-        on = {term for name, sign in chosen.items() if sign > 0 for term in FACTORS[name]}
-        full = dict(zip(TERMS, METHODS["ctsl_mkt"], strict=True))
-        weights = tuple(full[term] if term in on or term == "ce" else 0 for term in TERMS)
-        row = next(name for name, one in METHODS.items() if one == weights)
+        chosen = dict(zip(GROUPS, signs, strict=True))
+        row = ABLATIONS["+".join(name for name, sign in chosen.items() if sign > 0) or "none"]
         sign = math.prod(chosen[name] for name in factors)
-        for seed, value in by_seed(row, OPTIONS).items():
+        for seed, value in seeds_of(row, OPTIONS).items():
             total[seed] += sign * value / 4
     return total
 
@@ -183,7 +169,8 @@ def cite(words: str) -> str:
     if kind == "row":
         return " | ".join(printed(*rest).split())
     if kind == "weights":
-        return " | ".join(f"{weight:g}" if weight else "–" for weight in METHODS[rest[0]][:5])
+        weights = ROWS[rest[0]].active
+        return " | ".join(f"{weights[term]:g}" if term in weights else "–" for term in TERMS)
     options = OPTIONS | dict(word.split("=") for word in rest if "=" in word)
     if unknown := options.keys() - OPTIONS.keys():
         raise ValueError(f"options are {', '.join(OPTIONS)}; got {', '.join(unknown)}")
