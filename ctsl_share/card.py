@@ -131,12 +131,12 @@ def card(config: WeightsConfig, intervals: dict[str, Interval]) -> str:
 def _about(spec: Spec) -> str:
     """What was trained, on what, by what."""
     count = f"{len(spec.peers)} peers" if len(spec.peers) > 1 else "One network"
-    terms = " + ".join(f"{weight:g} {name}" for name, weight in spec.objective.active.items())
     stage = " in stage 1, to be frozen" if spec.stage == 1 else ""
     settings = ", ".join(f"{name} {value}" for name, value in spec.data.model_dump(exclude={"name"}).items())
     data = f"{spec.data.name} ({settings})" if settings else spec.data.name
     return (
-        f'{count} trained with the objective {terms}{stage} on {data}. Made by the kit "The runnable paper: CTSL-MKT"; '
+        f"{count} trained with the objective {spec.objective.in_words}{stage} on {data}. Made by the kit "
+        '"The runnable paper: CTSL-MKT"; '
         "the paper is [arXiv 2101.08471](https://arxiv.org/abs/2101.08471)."
     )
 

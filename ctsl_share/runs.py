@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from ctsl_lib.environment import expanded, read_whole
+from ctsl_lib.environment import expanded
 from ctsl_lib.errors import DataError, explained
 from ctsl_lib.experiments.spec import Record
-from ctsl_lib.experiments.store import LARGEST, Store
+from ctsl_lib.experiments.store import Store, read_record
 from ctsl_lib.losses.methods import ABLATIONS, METHODS
 from ctsl_lib.losses.objective import Objective
 
@@ -45,7 +45,7 @@ def find_run(text: str, store: Store) -> tuple[Record, Store]:
 
 def _read(path: Path) -> Record:
     try:
-        record = Record.model_validate_json(read_whole(path, LARGEST))
+        record = read_record(path)
         if record.spec.key != path.stem:
             raise ValueError(f"it must be named after its key, {record.spec.key}.json")
     except Exception as error:  # whatever a file may hold
@@ -56,4 +56,4 @@ def _read(path: Path) -> Record:
 def method_of(objective: Objective) -> str:
     """The name of a method or ablation row of the built-in data; of any other objective its weights in words."""
     named = [name for name, row in (METHODS | ABLATIONS).items() if row == objective]
-    return named[0] if named else " + ".join(f"{weight:g} {name}" for name, weight in objective.active.items())
+    return named[0] if named else objective.in_words

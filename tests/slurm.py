@@ -1,11 +1,11 @@
 """On a real SLURM, which `make slurm-test` sets up: jobs that are cancelled are replaced, and records stay the same."""
 
 import subprocess
-import time
 from pathlib import Path
 
 from scripts.campaign.harness import Command, outcomes
-from tests.test_cluster import ARGUMENTS, running, until
+from scripts.waiting import until
+from tests.test_cluster import ARGUMENTS, running
 
 
 def jobs(state: str) -> list[str]:
@@ -28,7 +28,4 @@ def test_jobs_that_are_cancelled_are_replaced(tmp_path: Path) -> None:
     subprocess.run(["scancel", cancelled[0]], check=True)
     assert process.wait(600) == 0, process.stderr and process.stderr.read()
     assert outcomes(command.records) == outcomes(local.records)
-    latest = time.monotonic() + 60
-    while jobs("RUNNING"):  # none stays when the command has ended
-        assert time.monotonic() < latest
-        time.sleep(1)
+    assert until(lambda: not jobs("RUNNING"), 60)  # none stays when the command has ended

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ctsl_lib.experiments.store import Store
 from ctsl_lib.training.checkpoint import Checkpoint, read_state
 from ctsl_lib.training.history import History
 from scripts.campaign.harness import Command, outcome, outcomes, small_spec
+from scripts.waiting import until
 
 cluster = pytest.importorskip("ctsl_lib.experiments.cluster", reason="needs the extra `cluster`")
 EPOCHS = 30
@@ -62,15 +63,6 @@ class Engine:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def until(condition: Callable[[], object], seconds: float) -> bool:
-    latest = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > latest:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def children(process: subprocess.Popen[bytes]) -> list[int]:

@@ -44,17 +44,9 @@ from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.recipe import Recipe
 from scripts.campaign.harness import Command
+from scripts.waiting import until
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes in /proc")
-
-
-def until(condition: Callable[[], bool], seconds: float) -> bool:
-    latest = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > latest:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.fixture

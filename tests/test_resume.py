@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ctsl_check.repeat import outcome
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.experiments.grid import process_pool, run_grid
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.training.checkpoint import Checkpoint
@@ -62,15 +63,9 @@ def start(target, folder: Path):
     return process
 
 
-def outcome(store: Store, spec: Spec = SPEC) -> tuple[str, list[torch.Tensor]]:
-    record = store.load(spec)
-    assert isinstance(record, Record)
-    weights = [value for peer in store.load_peers(spec) for value in peer.state_dict().values()]
-    return record.model_dump_json(exclude={"provenance"}), weights
-
-
 def assert_same(found: Store, reference: Store, spec: Spec = SPEC) -> None:
-    (record, weights), (expected, expected_weights) = outcome(found, spec), outcome(reference, spec)
+    (record, weights), (expected, expected_weights) = outcome(spec, found), outcome(spec, reference)
+    assert record
     assert record == expected
     assert all(torch.equal(a, b) for a, b in zip(weights, expected_weights, strict=True))
 

@@ -45,9 +45,8 @@ class Compared(NamedTuple):
     def name(self) -> str:
         """The run by its key, its data, its networks, its objective and its seed."""
         spec = self.record.spec
-        terms = " + ".join(f"{weight:g} {name}" for name, weight in spec.objective.active.items())
         stage = ", stage 1" if spec.stage == 1 else ""
-        run = f"{spec.data.name}, {pair_name(spec.peers)}, {terms}{stage}, seed {spec.seed}"
+        run = f"{spec.data.name}, {pair_name(spec.peers)}, {spec.objective.in_words}{stage}, seed {spec.seed}"
         return f"{self.committed.spec.key} ({run})"
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ import torch
 from distributed import Client, KilledWorker, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from ctsl_lib.environment import cache_root, load_plugins
+from ctsl_lib.environment import cache_root
 from ctsl_lib.errors import ClusterError, WorkerDiedError
 from ctsl_lib.experiments.provenance import current_commit
 from ctsl_lib.experiments.sharing import stop_runs
@@ -62,7 +62,8 @@ class Cluster(Executor):
 
         Raises: ClusterError that names a worker, what is wrong with it, and what to do.
         """
-        self._client, self._token = client, store.resolve() / f".{uuid.uuid4().hex}.cluster"
+        self._client, self._executor = client, client.get_executor(pure=False)
+        self._token = store.resolve() / f".{uuid.uuid4().hex}.cluster"
         self._token.parent.mkdir(parents=True, exist_ok=True)
         self._token.touch()
         client.register_plugin(StopRuns(), name="ctsl-stop-runs")
@@ -82,7 +83,7 @@ class Cluster(Executor):
             args, kwargs: what it is called with.
         """
         ours: Future[T] = Future()
-        theirs = self._client.get_executor(pure=False).submit(_do, self._token, fn, args, kwargs)
+        theirs = self._executor.submit(_do, self._token, fn, args, kwargs)
         theirs.add_done_callback(partial(_pass_on, ours))
         ours.add_done_callback(lambda done: theirs.cancel() if done.cancelled() else None)
         return ours
@@ -177,7 +178,6 @@ def _check_here(token: Path) -> None:
 
 def _do(token: Path, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     _check_here(token)
-    load_plugins()
     return fn(*args, **kwargs)
 
 

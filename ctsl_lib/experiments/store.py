@@ -196,10 +196,7 @@ class Store:
 
     def _parse(self, path: Path) -> Record:
         """The record in a file; raises an error of any kind if there is none, or one of another place."""
-        content = read_whole(path, LARGEST)
-        if not content:
-            raise ValueError("it is empty")
-        record = Record.model_validate_json(content)
+        record = read_record(path)
         place = self.path(record.spec)
         if place != path:
             raise ValueError(f"it does not hold the spec that it is named for; its place is {place}")
@@ -213,6 +210,14 @@ class Store:
                 return None
             warnings.warn(f"{path} is not a record and is left out: {explained(error)}", stacklevel=3)
             return None
+
+
+def read_record(path: Path) -> Record:
+    """The record in a file, wherever it lies; raises an error of any kind if there is none."""
+    content = read_whole(path, LARGEST)
+    if not content:
+        raise ValueError("it is empty")
+    return Record.model_validate_json(content)
 
 
 def _members(folder: Path) -> list[Path]:

@@ -175,6 +175,11 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         return {term: getattr(self, term) for term in TERMS}
 
     @property
+    def in_words(self) -> str:
+        """The terms with their weights, such as "1 ce + 4 response"."""
+        return " + ".join(f"{weight:g} {name}" for name, weight in self.active.items())
+
+    @property
     def active(self) -> dict[str, float]:
         """The weights of all terms that are not 0, by name, a user's own terms included."""
         every = {name: getattr(self, name) for name in BUILT_IN} | dict(self.extra)

@@ -102,9 +102,8 @@ class Checkpoint:
             return
         about = {"key": self.key, "seconds": self.seconds, "data_digest": self.data_digest}
         due = self._stopping or time.monotonic() - self._saved >= self.every
-        self._unsaved = (
-            state | about if due else deepcopy(state | about)
-        )  # training goes on and changes the tensors
+        # Training goes on and changes the tensors, so what is saved later must be a copy.
+        self._unsaved = state | about if due else deepcopy(state | about)
         if due:
             self.flush()
         if self._stopping:

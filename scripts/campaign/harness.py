@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
 import uuid
 import warnings
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
+from scripts.waiting import until
 
 PATIENCE = 300.0
 """Seconds after which a process that should have ended counts as hanging."""
@@ -237,13 +237,10 @@ class Command:
 
         Returns: what it has said on standard error.
         """
-        latest = time.monotonic() + seconds
-        while self.processes() or process.poll() is None:
-            if time.monotonic() > latest:
-                left = "; ".join(line[:80] for line in self.processes().values())
-                self.clear()
-                raise Fault(f"after {seconds:g} s there are still: {left}")
-            time.sleep(0.05)
+        if not until(lambda: not self.processes() and process.poll() is not None, seconds):
+            left = "; ".join(line[:80] for line in self.processes().values())
+            self.clear()
+            raise Fault(f"after {seconds:g} s there are still: {left}")
         assert process.stderr is not None
         return process.stderr.read()
 
