@@ -84,9 +84,8 @@ def dask(folder: Path) -> Iterator[Executor]:
         with connected(json.loads(file.read_text())["address"], folder / "records") as cluster:
             yield cluster
     finally:
-        for process in started:
+        for process in reversed(started):  # a worker that is told to end while its scheduler ends may hang
             process.terminate()
-        for process in started:
             process.wait()
 
 

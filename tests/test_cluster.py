@@ -129,8 +129,8 @@ def test_ctrl_c_and_a_worker_that_must_go_save_the_states(engine: Engine, undist
     process = command.start(*ARGUMENTS, "--scheduler", engine.address)
     assert until(lambda: running(engine.folder), 120)
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
-    assert until(lambda: states(engine.folder), 20)
+    assert process.wait(60) == 130
+    assert until(lambda: states(engine.folder), 60)
     assert worker.poll() is None  # the cluster is not ours to end
     first = states(engine.folder)[0]
     saved = read_state(first, "epoch")["epoch"]
@@ -138,12 +138,26 @@ def test_ctrl_c_and_a_worker_that_must_go_save_the_states(engine: Engine, undist
     process = command.start(*ARGUMENTS, "--scheduler", engine.address)
     assert until(lambda: json.loads(first.with_suffix(".running").read_text())["epoch"] > saved, 60)
     worker.terminate()  # as a scheduler does at the end of a job's time
-    worker.wait(30)
+    worker.wait(60)
     assert until(lambda: read_state(first, "epoch")["epoch"] > saved, 10)
     assert process.poll() is None  # the command waits for another worker
     engine.add_worker()
     assert process.wait(300) == 0
     assert outcomes(command.records) == undisturbed
+
+
+@pytest.mark.slow
+def test_another_grid_on_the_same_workers_stops_no_run(engine: Engine) -> None:
+    engine.add_worker()
+    process = Command(engine.folder).start(*ARGUMENTS, "--scheduler", engine.address)
+    assert until(lambda: running(engine.folder), 120)
+    with cluster.connected(engine.address, engine.folder / "records") as other:
+        other.end()
+    before = len(outcomes(engine.folder / "records"))
+    assert until(lambda: len(outcomes(engine.folder / "records")) > before, 120)
+    assert process.poll() is None and not states(engine.folder)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
 
 
 def test_a_worker_with_two_threads_is_refused(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:

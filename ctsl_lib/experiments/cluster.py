@@ -90,7 +90,7 @@ class Cluster(Executor):
 
     def end(self) -> None:
         """Let no run begin any more and have all save their state; each ends after its present epoch."""
-        self._client.run(stop_runs, on_error="ignore")
+        self._client.run(_stop_run_of, self._token, on_error="ignore")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Forget the workers, which others may use.
@@ -104,6 +104,8 @@ class Cluster(Executor):
 
 class StopRuns(WorkerPlugin):
     """A worker that is to end, by SIGTERM, the end of its time or otherwise, has its run save its state first."""
+
+    idempotent = True  # else dask would call `teardown` of the first grid's whenever another grid connects
 
     def teardown(self, worker: Any) -> None:
         """Called by dask when a worker closes."""
@@ -176,9 +178,23 @@ def _check_here(token: Path) -> None:
     check_workers({get_worker().address: look(token, get_worker())}, token.parent)
 
 
+_served: set[Path] = set()
+"""Tokens of the grids that this worker does a run for: one at most, as it has one thread."""
+
+
 def _do(token: Path, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     _check_here(token)
-    return fn(*args, **kwargs)
+    _served.add(token)
+    try:
+        return fn(*args, **kwargs)
+    finally:
+        _served.discard(token)
+
+
+def _stop_run_of(token: Path) -> None:
+    """Other grids share the worker: stop its run only if it is this grid's."""
+    if token in _served:
+        stop_runs()
 
 
 def _pass_on(ours: Future[Any], theirs: Future[Any]) -> None:
