@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from ctsl_lib import ROOT, __version__
 from ctsl_lib.cli import tables
 from ctsl_lib.cli.signals import STATUS, ending_signals
-from ctsl_lib.cli.tables import Parameter, Processes, Profile
+from ctsl_lib.cli.tables import Parameter, Processes, Profile, uncollected
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.environment import cores, expanded, keep_memory, load_plugins, suggestion, write_atomically
 from ctsl_lib.errors import ClusterError, GridError, NonFiniteLossError, NotebookError, WorkerDiedError, explained
@@ -134,6 +134,7 @@ def run_command(
 
 
 @app.command()
+@uncollected()
 def table(
     metric: Annotated[
         str, typer.Option(help="top1, ece, ..., or one of your own: any that the records have.")
@@ -149,8 +150,8 @@ def table(
 
     names = method_rows() if ablation else METHODS
     store = Store()
-    specs = [spec for spec in grid(QUICK, names, range(SEEDS)) if store.path(spec).exists()]
-    records = [record for record in map(store.load, specs) if record is not None]
+    found = map(store.load, grid(QUICK, names, range(SEEDS)))
+    records = [record for record in found if record is not None]
     frame = frame_of(records, names)
     if not len(frame):
         raise ValueError(f"no records of the main job in {store.root}; run `ctsl reproduce` first")

@@ -1,6 +1,7 @@
 """Records -> one tidy frame -> one summary in numbers -> one table to read."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ from ctsl_lib.environment import write_atomically
 from ctsl_lib.evidence.labels import label, metric_label, pair_name
 from ctsl_lib.evidence.statistics import NO_INTERVAL, Interval, mean_interval, paired_difference, pivot
 from ctsl_lib.experiments.plan import Plan
-from ctsl_lib.experiments.spec import Record
+from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.objective import Objective
 
@@ -37,8 +38,9 @@ def frame_of(
         of all training, stage 1 included (NaN seconds where its record is missing); `wall_time` is of the run
         alone. A metric of the whole group, such as agreement, is the same for each peer.
     """
-    named = [(name, record) for record in records for name, one in names.items() if record.spec.objective == one]
-    return _frame(named, store)
+    known = list(names)
+    names_of = {one: [name for name in known if names[name] == one] for one in names.values()}
+    return _frame([(name, r) for r in records for name in names_of.get(r.spec.objective, ())], store)
 
 
 def measurements(plan: Plan, store: Store | None = None) -> pd.DataFrame:
@@ -56,6 +58,12 @@ def measurements(plan: Plan, store: Store | None = None) -> pd.DataFrame:
 
 def _frame(named: Iterable[tuple[str, Record]], store: Store | None) -> pd.DataFrame:
     store = store if store is not None else Store()
+
+    @cache  # several methods share a stage 1
+    def stage1_seconds(spec: Spec) -> float:
+        first = store.load(spec)
+        return first.provenance.wall_time if first is not None else float("nan")
+
     rows = [
         {
             "pair": pair_name(record.spec.peers),
@@ -68,21 +76,15 @@ def _frame(named: Iterable[tuple[str, Record]], store: Store | None) -> pd.DataF
             "epochs": record.spec.recipe.epochs * (2 if record.spec.objective.needs_frozen else 1),
             "wall_time": record.provenance.wall_time,
             "seconds": record.provenance.wall_time + stage1,
-            "key": record.spec.key,
+            "key": key,
         }
         | {metric: values[peer % len(values)] for metric, values in record.metrics.items()}
         for method, record in named
-        for stage1 in [_stage1_seconds(record, store)]
+        for key in [record.spec.key]
+        for stage1 in [stage1_seconds(record.spec.stage1()) if record.spec.objective.needs_frozen else 0.0]
         for peer, network in enumerate(record.spec.peers)
     ]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(COLUMNS))
-
-
-def _stage1_seconds(record: Record, store: Store) -> float:
-    if not record.spec.objective.needs_frozen:
-        return 0.0
-    first = store.load(record.spec.stage1())
-    return first.provenance.wall_time if first is not None else float("nan")
 
 
 def summary(

@@ -84,8 +84,9 @@ class Store:
         """
         if weights and not os.path.lexists(self.weights_path(spec)):
             return None
-        record = self._read(self.path(spec))
-        if record is None or not self._same_data(self.path(spec), spec, record.data_digest):
+        path = self.path(spec)
+        record = self._read(path)
+        if record is None or not self._same_data(path, spec, record.data_digest):
             return None
         return None if weights and self._kept(spec) is None else record
 
