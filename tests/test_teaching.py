@@ -1,7 +1,6 @@
 """The teacher's pack: cited numbers are the library's, sessions take 90 minutes, every question has one answer."""
 
 import re
-import sys
 
 import pytest
 
@@ -12,10 +11,7 @@ from ctsl_lib.experiments.grid import grid
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.losses.methods import ABLATIONS, METHODS
-
-sys.path.insert(0, str(ROOT / "teaching"))
-
-import cited
+from teaching import cited
 
 DECKS = sorted((ROOT / "teaching" / "slides").glob("session*.md"))
 QUIZ = (ROOT / "teaching" / "quiz.md").read_text()

@@ -1,0 +1,51 @@
+"""The README's numbers are those of the records and of what executed notebooks print."""
+
+import re
+
+from teaching import cited
+
+PERSONS = "table=synthetic_market/small metric=mAP"
+NOISY = f"{PERSONS} set=label_noise=0.4"
+SENTENCES = (
+    "| independent | {{ mean independent }} |",
+    "| DML | {{ mean dml }} | {{ gain dml }} |",
+    "| RKD | {{ mean rkd }} | {{ gain rkd }} |",
+    "| Tf-KD | {{ mean tfkd }} | {{ gain tfkd }} |",
+    "| CTSL-MKT | {{ mean ctsl_mkt }} | {{ gain ctsl_mkt }} |",
+    "twice the epochs gives {{ mean twice part=mean decimals=2 }} %",
+    "which is {{ diff independent twice }} points *less*",
+    "the same probability reaches {{ mean uniform part=mean decimals=2 }} %",
+    "cannot be told from it ({{ diff ctsl_mkt uniform }})",
+    "nor can Tf-KD ({{ diff tfkd uniform }})",
+    "({{ mean uniform metric=ece part=mean }} % calibration error)",
+    "five times the loss ({{ diff tfkd five_times }})",
+    "CTSL-MKT is above that ({{ diff ctsl_mkt five_times }})",
+    'under Tf-KD\'s weights ({{ printed 05 "CTSL-MKT against large teacher: (.+?) points" }})',
+    "({{ effect MLI MLR part=mean decimals=2 }}, interval {{ effect MLI MLR part=range }})",
+    "as good as with it ({{ mean without_relation part=mean decimals=2 }} against "
+    "{{ mean ctsl_mkt part=mean decimals=2 }} %)",
+    "calibration error {{ mean dml metric=ece part=mean }} % against {{ mean independent metric=ece part=mean }} %",
+    f"CTSL-MKT is {{{{ diff independent ctsl_mkt {PERSONS} part=mean decimals=2 }}}} points of mAP below",
+    f"independent training ({{{{ gain ctsl_mkt {PERSONS} part=range }}}})",
+    f"it is {{{{ diff independent ctsl_mkt {NOISY} part=mean decimals=2 }}}} below",
+    f"DML {{{{ gain dml {NOISY} part=mean decimals=2 }}}} above",
+)
+
+
+def plain(text: str) -> str:
+    return " ".join(text.replace("**", "").replace("−", "-").split())
+
+
+def unsigned(text: str) -> str:
+    """A sentence that says "below", "above" or "less" has no sign before the number."""
+    return re.sub(r"\b(is|DML) \+", r"\1 ", text)
+
+
+def test_every_number_of_ours_is_that_of_the_records() -> None:
+    readme = (cited.ROOT / "README.md").read_text(encoding="utf-8")
+    section = plain(readme.partition("## What comes out")[2].partition("## The course")[0])
+    for sentence in SENTENCES:
+        said = unsigned(plain(cited.fill(sentence)))
+        assert said in section, f"the records say: {said}"
+        section = section.replace(said, "")
+    assert re.findall(r"\d+\.\d+", section) == []
