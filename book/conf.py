@@ -27,7 +27,7 @@ html_show_copyright = False
 html_last_updated_fmt = None
 html_theme_options = {
     "repository_url": REPOSITORY,
-    "path_to_docs": "notebooks",
+    "repository_branch": "main",
     "use_repository_button": bool(REPOSITORY),
     "use_download_button": True,
     "launch_buttons": {"colab_url": "https://colab.research.google.com"} if REPOSITORY else {},

@@ -1,7 +1,7 @@
 """Gather the sources of the book in one folder: its own pages, the executed notebooks, the kit's documents.
 
 Links between files of the repository become links between pages; a link to a file that is no page leads to the
-repository where its address is known (BOOK_REPOSITORY), and is plain text otherwise.
+repository where its address is known (BOOK_REPOSITORY_URL), and is plain text otherwise.
 """
 
 import json
@@ -111,4 +111,5 @@ def stage(out: Path, repository: str = "") -> list[str]:
 
 
 if __name__ == "__main__":
-    stage(Path(sys.argv[1]), os.environ.get("BOOK_REPOSITORY", ""))
+    address = os.environ.get("BOOK_REPOSITORY_URL", "")
+    stage(Path(sys.argv[1]), f"{address}/blob/main" if address else "")

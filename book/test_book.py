@@ -3,6 +3,7 @@
 `make book-test` runs it. It needs Chromium; without one it is skipped.
 """
 
+import runpy
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-SITE = Path(__file__).parent / "_build" / "html"
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "book" / "_build" / "html"
 OTHER = {"_static", "slides"}  # slides are no pages: test_slides.py
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html") if not OTHER & set(path.parts))
 WIDTHS = {"desk": 1280, "phone": 390}
@@ -151,6 +153,14 @@ def test_the_search_finds(page: Page, address: str, word: str) -> None:
 def test_the_search_works_from_an_unpacked_folder(page: Page) -> None:
     page.goto(f"{SITE.as_uri()}/search.html?q=temperature")
     page.locator("#search-results ul.search li a").first.wait_for(timeout=20_000)
+
+
+def test_launch_buttons_would_lead_to_the_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOOK_REPOSITORY_URL", "https://github.com/OWNER/NAME")
+    options = runpy.run_path(str(ROOT / "book" / "conf.py"))["html_theme_options"]
+    assert options["launch_buttons"] and options["repository_branch"] == "main"
+    pages = [page.relative_to(SITE).with_suffix(".ipynb") for page in (SITE / "notebooks").glob("*.html")]
+    assert pages and all((ROOT / options.get("path_to_docs", "") / page).exists() for page in pages)
 
 
 def test_what_a_reader_can_press(page: Page, address: str) -> None:

@@ -2,6 +2,8 @@
 
 import re
 
+import pandas as pd
+
 from teaching import cited
 
 PERSONS = "table=synthetic_market/small metric=mAP"
@@ -49,3 +51,19 @@ def test_every_number_of_ours_is_that_of_the_records() -> None:
         assert said in section, f"the records say: {said}"
         section = section.replace(said, "")
     assert re.findall(r"\d+\.\d+", section) == []
+
+
+def test_the_table_of_splits_is_that_of_the_search() -> None:
+    folder = cited.ROOT / "data" / "search"
+    table = pd.read_csv(folder / "cifar100_twice_the_epochs.csv")
+    found = {}
+    for candidate, mean in zip(table["candidate"], table["mean"], strict=True):
+        images, epochs = (int(word.split("=")[1]) for word in candidate.split())
+        found[images, epochs] = mean
+    lines = (folder / "README.md").read_text(encoding="utf-8")
+    for (images, epochs), accuracy in found.items():
+        if (images, 2 * epochs) in found:
+            twice = found[images, 2 * epochs]
+            row = f"| {images:,} x {epochs} | {accuracy:.2f} | {twice:.2f} | {twice - accuracy:+.2f} |"
+            assert row in lines
+    assert len(found) == 6
