@@ -18,11 +18,10 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.measure import machine
-from ctsl_lib.cli.main import SEEDS
 from ctsl_lib.cli.reproduce import QUICK, method_rows
 from ctsl_lib.environment import ROOT
 from ctsl_lib.experiments.spec import Record, Spec
-from ctsl_lib.experiments.store import Store
+from ctsl_lib.experiments.store import SEEDS, Store
 
 COMMANDS = (
     ("status",),

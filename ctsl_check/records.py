@@ -113,7 +113,7 @@ def rows_of(found: Agreement) -> list[Row]:
     verdicts: dict[str, Verdict] = {"identical": "ok", "within the spread": "ok", "off": "off"}
     rows = [
         Row(
-            what=one.name,
+            what=one.committed.spec.in_words,
             found=f"{one.verdict}, {one.difference:+.2f} points" if one.verdict != "identical" else one.verdict,
             expected="identical" if one.verdict == "identical" else f"at most {one.limit:.2f} points",
             verdict=verdicts.get(one.verdict, "note"),

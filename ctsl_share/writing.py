@@ -14,7 +14,7 @@ from ctsl_lib.errors import DataError
 from ctsl_lib.evidence.statistics import Interval, mean_interval
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import NUMERICS, Record
-from ctsl_lib.experiments.store import Store
+from ctsl_lib.experiments.store import SEEDS, Store
 from ctsl_lib.models.peer import Peer
 from ctsl_share.card import card
 from ctsl_share.config import CARD, CONFIG, WEIGHTS, WeightsConfig
@@ -93,16 +93,15 @@ def _config(record: Record, peers: Sequence[Peer]) -> WeightsConfig:
 
 
 def over_seeds(record: Record, store: Store) -> dict[str, Interval]:
-    """Metric -> mean and interval over the seeds of the same setting that have records, each the mean over its peers.
+    """Metric -> mean and interval over the seeds of a setting, the mean over peers each; of seeds below `SEEDS`.
 
     Args:
         record: one of these runs.
         store: where the others are.
     """
-    setting = record.spec.model_copy(update={"seed": 0})
-    others = [one for one in store if one.spec.model_copy(update={"seed": 0}) == setting]
-    runs = {one.spec.seed: one for one in [record, *others]}
+    specs = [record.spec.model_copy(update={"seed": seed}) for seed in range(SEEDS) if seed != record.spec.seed]
+    runs = [record, *(one for one in map(store.load, specs) if one is not None)]
     return {
-        name: mean_interval([float(np.mean(one.metrics[name])) for one in runs.values() if name in one.metrics])
+        name: mean_interval([float(np.mean(one.metrics[name])) for one in runs if name in one.metrics])
         for name in record.metrics
     }

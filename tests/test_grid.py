@@ -225,7 +225,9 @@ def test_a_run_that_fails_does_not_keep_the_others_from_running(
     assert all(store.load(spec) is not None for spec in good)
     said = str(raised.value).splitlines()
     assert said[0] == "3 runs failed, all others are finished"
-    assert f"{DIVERGES.key} (tiny_cnn + tiny_cnn, ce 1, seed 0): loss is not finite in epoch" in str(raised.value)
+    assert f"{DIVERGES.key} (digits, tiny_cnn + tiny_cnn, 1 ce, seed 0): loss is not finite in epoch" in str(
+        raised.value
+    )
     assert f"its stage 1, {self_taught.stage1().key}, failed" in str(raised.value)
     facts = json.loads(failure_path(store, DIVERGES).read_text())
     assert set(facts) == {"spec", "reason", "epoch", "commit", "when"}
@@ -373,7 +375,7 @@ def test_workers_that_die_are_replaced_and_their_runs_named(
     assert process.returncode == 1 and "Traceback" not in said
     assert len([line for line in said.splitlines() if "it is tried once more" in line]) == 3
     assert "error: 2 runs failed, all others are finished" in said
-    assert said.count("fragile + fragile, ce 1, seed 0): its worker process died (SIGKILL") == 2
+    assert said.count("fragile + fragile, 1 ce, seed 0): its worker process died (SIGKILL") == 2
     assert len(list(command.records.rglob("*.json"))) == 4 and len(logged()) == 4 + 3 + 2
 
 

@@ -28,9 +28,6 @@ from ctsl_lib.models.registry import network_names
 CELL_TIMEOUT = 24 * 3600
 """Seconds that a notebook's cell may take: it may train a table of large networks."""
 
-SEEDS = 1000
-"""`ctsl table` looks for the seeds 0 to 999: trying names is quicker than reading a large store."""
-
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(tables.app)
 # Commands of the packages beside the library, where they are installed; it does without them.
@@ -146,7 +143,7 @@ def table(
     from ctsl_lib.cli.reproduce import QUICK, method_rows
     from ctsl_lib.evidence.tables import COLUMNS, frame_of, readable, summary
     from ctsl_lib.experiments.grid import grid
-    from ctsl_lib.experiments.store import Store
+    from ctsl_lib.experiments.store import SEEDS, Store
 
     names = method_rows() if ablation else METHODS
     store = Store()

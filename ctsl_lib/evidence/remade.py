@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
-from ctsl_lib.evidence.labels import metric_label, pair_name
+from ctsl_lib.evidence.labels import metric_label
 from ctsl_lib.experiments.spec import Record, Spec
 
 ALARM = 0.01
@@ -41,18 +41,10 @@ class Compared(NamedTuple):
     limit: float
     """The largest difference that is within the spread; NaN where too few seeds are committed."""
 
-    @property
-    def name(self) -> str:
-        """The run by its key, its data, its networks, its objective and its seed."""
-        spec = self.record.spec
-        stage = ", stage 1" if spec.stage == 1 else ""
-        run = f"{spec.data.name}, {pair_name(spec.peers)}, {spec.objective.in_words}{stage}, seed {spec.seed}"
-        return f"{self.committed.spec.key} ({run})"
-
     def __str__(self) -> str:
         limit = "" if np.isnan(self.limit) else f", allowed {self.limit:.2f}"
         metric = metric_label(self.record.spec.data.metric)
-        return f"{self.name}: {self.verdict}, {self.difference:+.2f} points of {metric}{limit}"
+        return f"{self.committed.spec.in_words}: {self.verdict}, {self.difference:+.2f} points of {metric}{limit}"
 
 
 @dataclass(frozen=True)

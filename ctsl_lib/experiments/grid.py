@@ -143,7 +143,7 @@ class Work:
     def check(self) -> None:
         """Raise a GridError that names each run that failed, if there is one."""
         if self.failed:
-            lines = [f"{name_of(spec)}: {reason}" for spec, reason in self.failed.items()]
+            lines = [f"{spec.in_words}: {reason}" for spec, reason in self.failed.items()]
             raise GridError("\n".join([f"{len(lines)} runs failed, all others are finished", *lines]))
 
     def _lacking(self, specs: Sequence[Spec]) -> tuple[list[Spec], list[Spec]]:
@@ -193,21 +193,13 @@ class Work:
                     again.append(spec)
                 elif isinstance(error, WorkerDiedError) and not self._deaths[spec]:
                     self._deaths[spec] += 1
-                    tqdm.write(f"{name_of(spec)}: {error}; it is tried once more", file=sys.stderr)
+                    tqdm.write(f"{spec.in_words}: {error}; it is tried once more", file=sys.stderr)
                     again.append(spec)
                 elif error is not None:
                     self.failed[spec] = str(error) or type(error).__name__
                 bar.update(error is None)
             left = again
         return busy
-
-
-def name_of(spec: Spec) -> str:
-    """A run in words: its key, peers, weights and seed."""
-    weights = spec.objective.model_dump(exclude_defaults=True) | {"ce": spec.objective.ce}
-    text = ", ".join(f"{name} {value:g}" for name, value in weights.items() if isinstance(value, int | float))
-    stage = ", stage 1" if spec.stage == 1 else ""
-    return f"{spec.key} ({' + '.join(spec.peers)}, {text}, seed {spec.seed}{stage})"
 
 
 def _concerns_one_run(error: Exception) -> bool:

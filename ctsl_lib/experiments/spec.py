@@ -63,6 +63,13 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def in_words(self) -> str:
+        """The run by its key, its data, its networks, its objective and its seed, for messages."""
+        stage = ", stage 1" if self.stage == 1 else ""
+        peers = " + ".join(self.peers)
+        return f"{self.key} ({self.data.name}, {peers}, {self.objective.in_words}{stage}, seed {self.seed})"
+
     def stage1(self) -> "Spec":
         """The training that this run's frozen copies come from: the same peers learn from the labels alone.
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LARGEST = 64 * 2**20
 """Bytes that a record may have; one of a thousand epochs has less than a hundredth of it."""
+SEEDS = 1000
+"""Who wants all seeds of a setting looks for 0 to 999: trying names is quicker than reading a large store."""
 
 
 class Store:
