@@ -25,4 +25,11 @@ train 'pairs=[[tiny_cnn], [tiny_cnn, tiny_cnn, tiny_cnn], [tiny_cnn, tiny_cnn, t
 for noise in 0 0.2 0.6; do train "$equal" "$five" "label_noise=$noise"; done  # how much each method gains, by noise
 train "$equal" 'methods=[independent_2x]' label_noise=0   # the rival of equal cost where labels are right, notebook 05
 train "$equal" 'schedule=steps' 'drop_at=[]' "$five"      # the same methods where the rate never falls
+for noise in 0.4 0; do                                    # the map of regimes, notebook 21; 400 x 12 is there
+  for split in "100 48" "200 24" "800 6"; do
+    read -r images epochs <<<"$split"
+    train "$equal" 'methods=[independent, independent_2x, dml, tfkd, ctsl_mkt]' "label_noise=$noise" \
+      "n_train=$images" "epochs=$epochs"
+  done
+done
 "$ctsl" notebooks 01b --out results/notebooks             # it trains its own: teachers of four sizes and their students
