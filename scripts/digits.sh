@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The committed records of the built-in digits, which the course's notebooks show: ten seeds of everything. About
-# thirty-five minutes on two cores. CTSL_RECORDS names the folder to write to.
+# fifty minutes on two cores. CTSL_RECORDS names the folder to write to.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ctsl=${CTSL:-.venv/bin/ctsl}

@@ -99,7 +99,7 @@ def by_seed(method: str, options: dict[str, str]) -> dict[int, float]:
 
 
 def seeds_of(objective: Objective, options: dict[str, str], epochs: int = 12) -> dict[int, float]:
-    """Seed -> the mean of a metric over the peers of the run with this objective.
+    """Seed -> the mean of a metric over the peers of the run with this objective and the 400 images of the course.
 
     Args:
         objective: of the runs.
@@ -113,7 +113,7 @@ def seeds_of(objective: Objective, options: dict[str, str], epochs: int = 12) ->
         if (
             spec["objective"] == wanted
             and spec["peers"] == PEERS[options["peers"]]
-            and spec["data"]["label_noise"] == float(options["noise"])
+            and spec["data"] == {"name": "digits", "n_train": 400, "label_noise": float(options["noise"])}
             and (spec["recipe"]["epochs"], spec["recipe"]["schedule"]) == (epochs, options["schedule"])
         ):
             values[spec["seed"]] = mean(record["metrics"][options["metric"]])

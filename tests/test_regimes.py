@@ -1,0 +1,177 @@
+"""Notebook 21: its regimes are the same work, its slopes are scipy's, its records are there, real images can come."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from ctsl_course.contents import NOTEBOOKS
+from ctsl_lib import ROOT
+from ctsl_lib.cli.notebooks import declared_parameters, run_notebook
+from ctsl_lib.evidence.statistics import mean_interval
+from ctsl_lib.experiments.profiles import load_profile
+from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.losses.methods import METHODS
+
+PATH = NOTEBOOKS / "21_regimes.ipynb"
+CELLS = [
+    c for c in nbformat.read(PATH, as_version=4).cells if c.cell_type == "code" and "exercise" not in c.metadata
+]
+PARAMETERS = {name: value for name, (_, value) in declared_parameters(PATH).items()}
+STEPS_APART = 0.05
+"""By how much the steps of two regimes may differ, since an epoch leaves out its incomplete batch."""
+
+
+def definitions() -> dict[str, Any]:
+    """Functions and classes of the notebook, without running anything else of it, and the map of real images."""
+    body = [node for cell in CELLS for node in ast.parse(cell.source).body]
+    kept = [
+        node
+        for node in body
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
+        or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "real")
+    ]
+    place: dict[str, Any] = {}
+    exec(compile(ast.Module(kept, type_ignores=[]), str(PATH), "exec"), place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def notebook() -> dict[str, Any]:
+    return definitions()
+
+
+def some_gains(seeds: int = 5, missing: int = 0) -> pd.DataFrame:
+    """Gains of random size that fall by a point for each doubling; the last seed may lack some regimes."""
+    draw = np.random.default_rng(0)
+    rows = [
+        {"seed": seed, "n": n, "gain": 5 - np.log2(n) + draw.normal()}
+        for seed in range(seeds)
+        for n in (10, 20, 40, 80)
+    ]
+    return pd.DataFrame(rows[: len(rows) - missing])
+
+
+@pytest.mark.parametrize("kind", ["digits", "real"])
+def test_all_regimes_are_the_same_work(notebook: dict[str, Any], kind: str) -> None:
+    real = notebook["real"]
+    splits, profile = (real.splits, real.profile) if kind == "real" else (PARAMETERS["splits"], "digits")
+    batch = load_profile(profile)["batch_size"]
+    assert len({images * epochs for images, epochs in splits}) == 1
+    steps = [epochs * (images // batch) for images, epochs in splits]
+    assert max(steps) <= (1 + STEPS_APART) * min(steps)
+
+
+def test_the_map_of_real_images_is_that_of_the_plan(notebook: dict[str, Any]) -> None:
+    real = notebook["real"]
+    script = (ROOT / "scripts" / "overnight.sh").read_text(encoding="utf-8")
+    planned = script.partition("# 2 The map of regimes")[2].partition("# 3")[0]
+    splits, again = (
+        re.findall(r'"(\d+) (\d+)"', line) for line in planned.splitlines() if "for split in" in line
+    )
+    assert splits == again == [(str(images), str(epochs)) for images, epochs in real.splits]
+    named = re.findall(r'train (\w+) "([^"]+)" "([^"]+)" (?:\$seeds|3) ', planned)
+    assert {dataset for dataset, _, _ in named} == {real.dataset}
+    assert {pair for _, pair, _ in named} == {", ".join(real.pair)}
+    assert {m for _, _, methods in named for m in methods.split(", ")} == set(real.methods)
+    assert f"--profile {real.profile}" in script and real.label_noise == load_profile(real.profile)["label_noise"]
+
+
+def test_every_run_of_the_map_has_a_committed_record(notebook: dict[str, Any]) -> None:
+    store = Store(ROOT / "data" / "records")
+    own = {
+        name: PARAMETERS[name] for name in ("dataset", "profile", "pair", "splits", "classes", "seeds", "methods")
+    }
+    for noise in PARAMETERS["label_noises"]:
+        for split in own["splits"]:
+            runs = [spec for _, spec in notebook["Map"](**own, label_noise=noise).plan(*split).runs()]
+            assert len(runs) == 10 + 5 * 10  # with the first stages
+            assert [spec.in_words for spec in runs if not store.path(spec).exists()] == []
+
+
+def test_the_slope_is_that_of_scipy(notebook: dict[str, Any]) -> None:
+    rows = some_gains()
+    b, error = notebook["slope"](rows["n"].to_numpy(float), rows["gain"].to_numpy())
+    line = stats.linregress(np.log2(rows["n"]), rows["gain"])
+    assert (b, error) == pytest.approx((line.slope, line.stderr))
+    one, _ = notebook["slopes"](rows)
+    half = stats.t.ppf(0.975, len(rows) - 2) * line.stderr
+    assert tuple(one) == pytest.approx((line.slope, line.slope - half, line.slope + half, len(rows)))
+
+
+def test_the_seed_is_the_unit_of_the_second_interval(notebook: dict[str, Any]) -> None:
+    rows = some_gains()
+    each = [stats.linregress(np.log2(own["n"]), own["gain"]).slope for _, own in rows.groupby("seed")]
+    one, two = notebook["slopes"](rows)
+    assert tuple(two) == pytest.approx(tuple(mean_interval(each)))
+    assert two.mean == pytest.approx(one.mean)  # all seeds have all regimes
+    one, two = notebook["slopes"](some_gains(missing=1))
+    assert (one.n, two.n) == (19, 4)
+    assert two.mean == pytest.approx(np.mean(each[:4]))
+
+
+def test_gains_are_paired_by_seed(notebook: dict[str, Any]) -> None:
+    values = {
+        ("independent", 0): (50, 60),
+        ("dml", 0): (53, 61),
+        ("independent", 1): (40, 40),
+        ("dml", 2): (1, 1),
+    }
+    rows = [
+        {"method": method, "seed": seed, "peer": peer + 1, "top1": top1, "n": 10}
+        for (method, seed), both in values.items()
+        for peer, top1 in enumerate(both)
+    ]
+    found = notebook["gains"](pd.DataFrame(rows))
+    assert found.to_dict("records") == [{"seed": 0, "method": "dml", "gain": 2.0, "n": 10}]
+    assert notebook["gains"](pd.DataFrame(rows), "independent_2x").empty
+
+
+def made_up(spec: Spec, like: dict[str, Any]) -> Record:
+    """A record of a spec whose accuracy is made up."""
+    top1 = 30 + spec.data.n_train / 5000 + spec.seed + (spec.objective != METHODS["independent"])
+    evaluated = [epoch for epoch in range(1, spec.recipe.epochs + 1) if epoch % spec.recipe.evaluate_every == 0]
+    evaluated = [*evaluated, *([] if evaluated[-1:] == [spec.recipe.epochs] else [spec.recipe.epochs])]
+    history = {
+        "terms": [{"ce": [1.0] * spec.recipe.epochs}] * 2,
+        "accuracy": [[top1] * len(evaluated)] * 2,
+        "evaluated": evaluated,
+    }
+    metrics = {"top1": [top1] * 2, "top5": [90.0] * 2, "ece": [10.0] * 2, "agreement": [80.0]}
+    return Record.model_validate(
+        like | {"spec": spec.model_dump(by_alias=True), "metrics": metrics, "history": history}
+    )
+
+
+@pytest.mark.slow
+def test_records_of_real_images_are_shown_as_soon_as_they_are_there(
+    notebook: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last section with made-up records of three seeds, of which one lacks its longest runs."""
+    monkeypatch.setenv("CTSL_RECORDS", str(tmp_path / "records"))
+    monkeypatch.setenv("CTSL_DATA", str(tmp_path / "no images"))
+    like = json.loads(next((ROOT / "data" / "records" / "digits").glob("*.json")).read_text(encoding="utf-8"))
+    store, real = Store(tmp_path / "records"), notebook["real"]
+    for split in real.splits:
+        for (_, method), specs in real.plan(*split).specs().items():
+            for spec in specs:
+                if (method, spec.seed) != ("independent_2x", 2):
+                    store.save(made_up(spec, like))
+    run_notebook(PATH, tmp_path / "done.ipynb", {"label_noises": [0.2]})
+    cells = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells
+    outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    said = "\n".join(output.get("text") or output.get("data", {}).get("text/markdown", "") for output in outputs)
+    assert "cifar100, right labels: 56 of 60 runs have records." in said
+    pictures = [
+        output.metadata["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})
+    ]
+    assert len([alt for alt in pictures if alt.startswith("CIFAR-100")]) == 2
+    assert not any(output.get("name") == "stderr" for output in outputs)
