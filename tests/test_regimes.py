@@ -155,7 +155,7 @@ def made_up(spec: Spec, like: dict[str, Any]) -> Record:
 def test_records_of_real_images_are_shown_as_soon_as_they_are_there(
     notebook: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last section with made-up records of three seeds, of which one lacks its longest runs."""
+    """All sections with made-up records of three seeds, of which one lacks its longest runs; one map has none."""
     monkeypatch.setenv("CTSL_RECORDS", str(tmp_path / "records"))
     monkeypatch.setenv("CTSL_DATA", str(tmp_path / "no images"))
     like = json.loads(next((ROOT / "data" / "records" / "digits").glob("*.json")).read_text(encoding="utf-8"))
@@ -165,13 +165,16 @@ def test_records_of_real_images_are_shown_as_soon_as_they_are_there(
             for spec in specs:
                 if (method, spec.seed) != ("independent_2x", 2):
                     store.save(made_up(spec, like))
-    run_notebook(PATH, tmp_path / "done.ipynb", {"label_noises": [0.2]})
+    own = {name: value for name, value in real._asdict().items() if name != "label_noise"}
+    run_notebook(PATH, tmp_path / "done.ipynb", own | {"label_noises": [0, 0.2]})
     cells = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells
     outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
     said = "\n".join(output.get("text") or output.get("data", {}).get("text/markdown", "") for output in outputs)
-    assert "cifar100, right labels: 56 of 60 runs have records." in said
+    assert said.count("cifar100, right labels: 56 of 60 runs have records.") == 2
+    assert "cifar100, 20 % random labels: 0 of 60 runs have records." in said
+    assert said.count("- CTSL-MKT: better at 50 (+1.00 ± 0.00), 100 (+1.00 ± 0.00), 200 (+1.00 ± 0.00)") == 4
     pictures = [
         output.metadata["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})
     ]
-    assert len([alt for alt in pictures if alt.startswith("CIFAR-100")]) == 2
+    assert len(pictures) == 3 + 2 and len([alt for alt in pictures if alt.startswith("CIFAR-100")]) == 2
     assert not any(output.get("name") == "stderr" for output in outputs)
