@@ -5,9 +5,8 @@ no GPU. Then the runs are given out as `ctsl train` gives them out, to see how l
 """
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from itertools import count
 from typing import Annotated, NamedTuple
 
 import torch
@@ -28,8 +27,8 @@ PASSES = 3
 """A step takes as many operations as the way forward, once for each of: forward, gradients of inputs, of weights."""
 
 
-class Job(NamedTuple):
-    """The runs of one pair: no run of the second part begins before its first part is done."""
+class Jobs(NamedTuple):
+    """The runs of a table: no run of the second part begins before the first part is done."""
 
     first: list[float]
     """How long each run of stage 1 takes."""
@@ -68,17 +67,11 @@ def operations(spec: Spec) -> float:
     return total
 
 
-def jobs(plan: Plan) -> list[Job]:
-    """The operations of all runs, pair by pair, in the order in which `Plan.train` gives them out."""
-    found = []
-    for pair in plan.pairs:
-        specs = sorted(
-            (spec for (where, _), runs in plan.specs().items() if where == pair for spec in runs),
-            key=lambda spec: spec.seed,
-        )
-        needed = dict.fromkeys(spec.stage1() for spec in specs if spec.objective.needs_frozen)
-        found.append(Job([operations(spec) for spec in needed], [operations(spec) for spec in specs]))
-    return found
+def jobs(plan: Plan) -> Jobs:
+    """The operations of all runs, in the order in which `Plan.train` gives them to a cluster."""
+    specs = [spec for specs in plan.by_pair() for spec in specs]
+    needed = dict.fromkeys(spec.stage1() for spec in specs if spec.objective.needs_frozen)
+    return Jobs([operations(spec) for spec in needed], [operations(spec) for spec in specs])
 
 
 def finished(durations: Sequence[float], workers: list[float]) -> float:
@@ -100,53 +93,21 @@ def finished(durations: Sequence[float], workers: list[float]) -> float:
     return last
 
 
-def one_command(pairs: Iterable[Job], gpus: int) -> float:
-    """How long one `ctsl train` takes: each pair's stage 1, then its other runs, then the next pair.
+def one_command(runs: Jobs, gpus: int) -> float:
+    """How long `ctsl train` takes: the runs of stage 1, then all others.
 
     Args:
-        pairs: what to run.
+        runs: what to run.
         gpus: workers.
 
-    >>> one_command([Job([1], [2, 2]), Job([], [4])], 2)
-    7
+    >>> one_command(Jobs([1], [2, 2, 4]), 2)
+    7.0
     """
     now = 0.0
-    for job in pairs:
-        for part in job:
-            if part:
-                now = finished(part, [now] * gpus)
+    for part in runs:
+        if part:
+            now = finished(part, [now] * gpus)
     return now
-
-
-def command_a_pair(pairs: Sequence[Job], gpus: int) -> float:
-    """How long it takes if each pair has a `ctsl train` of its own on the same GPUs: runs that may begin wait in line.
-
-    Args:
-        pairs: what to run.
-        gpus: workers.
-
-    >>> command_a_pair([Job([1], [2, 2]), Job([], [4])], 2)
-    5.0
-    """
-    workers, number, last = [0.0] * gpus, count(), 0.0
-    left, done = [len(job.first) for job in pairs], [0.0] * len(pairs)
-    line = [
-        (0.0, next(number), pair, part, run)
-        for pair, job in enumerate(pairs)
-        for part in ([0] if job.first else [1])
-        for run in job[part]
-    ]  # when it may begin, its place among those, which pair and part, how long it takes
-    while line:
-        ready, _, pair, part, run = heapq.heappop(line)
-        end = max(ready, heapq.heappop(workers)) + run
-        heapq.heappush(workers, end)
-        last = max(last, end)
-        if part == 0:
-            left[pair], done[pair] = left[pair] - 1, max(done[pair], end)
-            if not left[pair]:
-                for main in pairs[pair].main:
-                    heapq.heappush(line, (done[pair], next(number), pair, 1, main))
-    return last
 
 
 def table_row(dataset: str, tflops: float) -> str:
@@ -158,11 +119,11 @@ def table_row(dataset: str, tflops: float) -> str:
     """
     counted = jobs(plan_from(load_profile("paper", dataset=dataset), dataset))
     an_hour = tflops * 1e12 * 3600
-    hours = [Job(*([run / an_hour for run in part] for part in job)) for job in counted]
-    runs = [run for job in hours for part in job for run in part]
+    hours = Jobs(*([run / an_hour for run in part] for part in counted))
+    runs = [run for part in hours for run in part]
     cells = [f"{sum(runs) * an_hour / 1e18:,.0f}", f"{max(runs):,.1f}"]
     cells += [f"{one_command(hours, gpus):,.0f}" for gpus in GPUS]
-    cells += [f"{command_a_pair(hours, GPUS[-1]):,.0f}", f"{sum(runs) / GPUS[-1]:,.0f}"]
+    cells += [f"{sum(runs) / GPUS[-1]:,.0f}"]
     return f"| {dataset} | {len(runs)} | " + " | ".join(cells) + " |"
 
 
@@ -170,7 +131,7 @@ def table(tflops: float) -> list[str]:
     """The table in Markdown, line by line; `tflops` is what a GPU does in a second, in 10^12 operations."""
     most = GPUS[-1]
     names = ["table", "runs", "10^18 operations", "longest run (h)", *(f"{gpus} GPU (h)" for gpus in GPUS)]
-    names += [f"{most}, a command for each pair (h)", f"{most}, never idle (h)"]
+    names += [f"{most}, never idle (h)"]
     lines = ["| " + " | ".join(names) + " |", "|---" + "|---:" * (len(names) - 1) + "|"]
     return lines + [table_row(dataset, tflops) for dataset in TABLES]
 

@@ -139,7 +139,7 @@ def test_ctrl_c_and_a_worker_that_must_go_save_the_states(engine: Engine, undist
     assert until(lambda: json.loads(first.with_suffix(".running").read_text())["epoch"] > saved, 60)
     worker.terminate()  # as a scheduler does at the end of a job's time
     worker.wait(60)
-    assert until(lambda: read_state(first, "epoch")["epoch"] > saved, 10)
+    assert until(lambda: read_state(first, "epoch")["epoch"] > saved, 60)
     assert process.poll() is None  # the command waits for another worker
     engine.add_worker()
     assert process.wait(300) == 0

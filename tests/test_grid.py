@@ -68,7 +68,7 @@ names = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.nam
 def end(command: Command, process: subprocess.Popen[str], number: signal.Signals) -> None:
     """Send the signal to the main process alone; nothing stays, and the exit status names the signal."""
     process.send_signal(number)
-    assert until(lambda: not command.processes() and process.poll() is not None, 10), command.processes()
+    assert until(lambda: not command.processes() and process.poll() is not None, 30), command.processes()
     assert process.stderr is not None
     said = process.stderr.read()
     if number == signal.SIGKILL:
@@ -459,7 +459,7 @@ def test_status_and_grid_give_one_answer(store: Store, monkeypatch: pytest.Monke
         note(checkpoint, pid=process.pid)
         assert (is_claimed(checkpoint), state_of(TINY, store)) == (True, running)
         process.kill()
-        assert until(lambda: not is_claimed(checkpoint), 10)  # a zombie, as nobody asked for its exit status
+        assert until(lambda: not is_claimed(checkpoint), 30)  # a zombie, as nobody asked for its exit status
         assert state_of(TINY, store) == stopped
     note(checkpoint, pid=NOBODY, host="elsewhere")
     assert (is_claimed(checkpoint), state_of(TINY, store)) == (False, stopped)

@@ -1,6 +1,7 @@
 """Plans and their tables, from real short runs."""
 
 import json
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,30 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
     plan, store = plan_from(VALUES, "digits"), Store(tmp_path_factory.mktemp("records"))
     plan.train(store)
     return plan, store
+
+
+class Recorder(Executor):
+    """Runs what it gets at once, and keeps the specs in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.specs: list[Spec] = []
+
+    def submit(self, fn, /, spec, *rest, **named):  # type: ignore[no-untyped-def]
+        self.specs.append(spec)
+        done: Future[Record] = Future()
+        done.set_result(fn(spec, *rest, **named))
+        return done
+
+
+@pytest.mark.slow
+def test_a_cluster_gets_the_runs_of_all_pairs_at_once(tmp_path: Path) -> None:
+    small = {"pairs": [["tiny_cnn"] * 2, ["pocket_cnn"] * 2], "methods": ["independent", "tfkd"], "epochs": 1}
+    plan, recorder = plan_from(VALUES | small, "digits"), Recorder()
+    plan.train(Store(tmp_path), executor=recorder)
+    assert [spec.stage for spec in recorder.specs] == [1] * 4 + [2] * 8
+    assert [(spec.peers[0], spec.seed) for spec in recorder.specs[4:]] == [
+        (network, seed) for network in ("tiny_cnn", "pocket_cnn") for seed in (0, 0, 1, 1)
+    ]
 
 
 def test_table_holds_means_of_the_records(trained: tuple[Plan, Store]) -> None:

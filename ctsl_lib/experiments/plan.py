@@ -94,6 +94,12 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
             for method, objective in self.objectives.items()
         }
 
+    def by_pair(self) -> list[list[Spec]]:
+        """For each pair its runs without those of stage 1, all methods of one seed before the next seed."""
+        every = self.specs().items()
+        runs = ([spec for (where, _), specs in every if where == pair for spec in specs] for pair in self.pairs)
+        return [sorted(specs, key=lambda spec: spec.seed) for specs in runs]
+
     def runs(self) -> list[tuple[str, Spec]]:
         """All runs as (method, spec), those of stage 1, as ("stage 1", spec), first."""
         every = [(method, spec) for (_, method), specs in self.specs().items() for spec in specs]
@@ -128,7 +134,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         """Run what has no record yet, pair by pair and seed by seed, after a `check`.
 
         All methods of one seed come before the next seed, so that a training that is stopped early leaves complete
-        comparisons. What other processes work on is left to them at first, and waited for at the end.
+        comparisons. What other processes work on is left to them at first, and waited for at the end. An executor,
+        which may have more workers than a pair has runs, gets the runs of all pairs in this order at once.
 
         Args:
             store: where records are kept; by default see `Store`.
@@ -144,13 +151,13 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
 
         store = store if store is not None else Store()
         self.check(store)
-        every = self.specs()
+        pairs = self.by_pair()
+        groups = pairs if executor is None else [[spec for specs in pairs for spec in specs]]
         with process_pool(processes) if executor is None else nullcontext(executor) as pool:
             work = Work(store, pool, threads=threads, retry_failed=retry_failed)
             for wait in (False, True):
-                for pair in self.pairs:
-                    runs = [spec for (where, _), specs in every.items() if where == pair for spec in specs]
-                    work.finish(sorted(runs, key=lambda spec: spec.seed), wait=wait)
+                for specs in groups:
+                    work.finish(specs, wait=wait)
             work.check()
 
     def records(self, store: Store | None = None) -> dict[tuple[Pair, str], list[Record]]:
@@ -225,7 +232,7 @@ class Cost(NamedTuple):
 
     def __str__(self) -> str:
         hours = self.seconds / 3600
-        text = f"about {hours:.1f} h" if hours >= 1 else f"about {self.seconds / 60:.0f} min"
+        text = f"about {self.seconds / 60:.0f} min" if hours < 1 else f"about {hours:,.{1 if hours < 100 else 0}f} h"
         if not self.unknown:
             return f"{text} of one process"
         return (f"{text} of one process, and " if self.seconds else "") + f"{self.unknown} runs of unknown cost"
