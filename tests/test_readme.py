@@ -7,6 +7,10 @@ import pandas as pd
 from teaching import cited
 
 PERSONS = "table=synthetic_market/small metric=mAP"
+RIGHT = {
+    images: f"table=digits/digits set=n_train={images};epochs={epochs};label_noise=0"
+    for images, epochs in ((100, 48), (400, 12), (800, 6))
+}
 NOISY = f"{PERSONS} set=label_noise=0.4"
 SENTENCES = (
     "| independent | {{ mean independent }} |",
@@ -27,6 +31,9 @@ SENTENCES = (
     "as good as with it ({{ mean without_relation part=mean decimals=2 }} against "
     "{{ mean ctsl_mkt part=mean decimals=2 }} %)",
     "calibration error {{ mean dml metric=ece part=mean }} % against {{ mean independent metric=ece part=mean }} %",
+    f"at 10 images per class ({{{{ diff ctsl_mkt independent_2x {RIGHT[100]} }}}})",
+    f"behind it at 40 ({{{{ diff ctsl_mkt independent_2x {RIGHT[400]} }}}})",
+    f"and at 80 ({{{{ diff ctsl_mkt independent_2x {RIGHT[800]} }}}})",
     f"CTSL-MKT is {{{{ diff independent ctsl_mkt {PERSONS} part=mean decimals=2 }}}} points of mAP below",
     f"independent training ({{{{ gain ctsl_mkt {PERSONS} part=range }}}})",
     f"it is {{{{ diff independent ctsl_mkt {NOISY} part=mean decimals=2 }}}} below",
