@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 
 from docutils import nodes
@@ -9,13 +10,16 @@ from myst_nb.core.render import NbElementRenderer
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+sys.path.insert(0, str(ROOT / "teaching"))
 REPOSITORY = os.environ.get("BOOK_REPOSITORY_URL", "")
 """https://github.com/OWNER/NAME: without it there are no launch buttons."""
 
 project = "The runnable paper"
 author = "the authors of the kit"
 copyright = "the authors of the kit, MIT licence"
-extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design", "sphinx.ext.napoleon", "autoapi.extension"]
+extensions = [
+    "myst_nb", "sphinx_copybutton", "sphinx_design", "sphinx.ext.napoleon", "autoapi.extension", "notebook_figures"
+]  # fmt: skip
 exclude_patterns = ["_build"]
 language = "en"
 

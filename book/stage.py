@@ -89,6 +89,8 @@ def stage(out: Path, repository: str = "") -> list[str]:
     """
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(ROOT / "book", out, ignore=shutil.ignore_patterns("_*", "*.py", "*.txt", out.name))
+    for page in out.rglob("*.md"):
+        page.write_text(fill(page.read_text(encoding="utf-8")), encoding="utf-8")
     for extra in ("_static", "_templates"):
         if (ROOT / "book" / extra).exists():
             shutil.copytree(ROOT / "book" / extra, out / extra)

@@ -3,6 +3,7 @@
 import re
 
 import pandas as pd
+import pytest
 
 from teaching import cited
 
@@ -58,6 +59,29 @@ def test_every_number_of_ours_is_that_of_the_records() -> None:
         assert said in section, f"the records say: {said}"
         section = section.replace(said, "")
     assert re.findall(r"\d+\.\d+", section) == []
+
+
+@pytest.mark.parametrize(
+    ("side", "words"),
+    [
+        ("above", "gain ctsl_mkt"), ("above", "diff ctsl_mkt dml"), ("above", "diff ctsl_mkt rkd"),
+        ("above", "diff ctsl_mkt tfkd"), ("open", "diff ctsl_mkt uniform"), ("above", "gain ctsl_mkt peers=mixed"),
+        ("open", "gain ctsl_mkt noise=0"), ("below", "gain dml noise=0"), ("below", f"gain dml {PERSONS}"),
+        ("below", f"gain rkd {PERSONS}"), ("below", f"gain tfkd {PERSONS}"), ("below", f"gain ctsl_mkt {PERSONS}"),
+        ("above", f"gain dml {NOISY}"), ("below", f"gain ctsl_mkt {NOISY}"), ("below", "effect MLI MLR"),
+        ("open", "diff ctsl_mkt without_relation"), ("open", "diff ctsl_mkt without_response"),
+        ("above", "diff ctsl_mkt without_self"), ("open", "diff tfkd five_times"),
+        ("above", "diff ctsl_mkt five_times"), ("above", "diff ctsl_mkt twice"), ("below", "diff twice independent"),
+        ("below", "diff ctsl_mkt twice noise=0"), ("above", f"diff ctsl_mkt independent_2x {RIGHT[100]}"),
+        ("below", f"diff ctsl_mkt independent_2x {RIGHT[400]}"),
+        ("below", f"diff ctsl_mkt independent_2x {RIGHT[800]}"),
+    ],
+)  # fmt: skip
+def test_findings_say_no_more_than_the_intervals(side: str, words: str) -> None:
+    page = (cited.ROOT / "book" / "findings.md").read_text(encoding="utf-8")
+    assert words in " ".join(page.split())
+    mean, half = (float(part) for part in plain(cited.cite(words)).split(" ± "))
+    assert side == ("open" if abs(mean) <= half else "above" if mean > 0 else "below")
 
 
 def test_the_table_of_splits_is_that_of_the_search() -> None:
