@@ -66,10 +66,11 @@ def test_a_cluster_gets_the_runs_of_all_pairs_at_once(tmp_path: Path) -> None:
     small = {"pairs": [["tiny_cnn"] * 2, ["pocket_cnn"] * 2], "methods": ["independent", "tfkd"], "epochs": 1}
     plan, recorder = plan_from(VALUES | small, "digits"), Recorder()
     plan.train(Store(tmp_path), executor=recorder)
-    assert [spec.stage for spec in recorder.specs] == [1] * 4 + [2] * 8
-    assert [(spec.peers[0], spec.seed) for spec in recorder.specs[4:]] == [
-        (network, seed) for network in ("tiny_cnn", "pocket_cnn") for seed in (0, 0, 1, 1)
-    ]
+    found = [(spec.peers[0], spec.seed, spec.stage) for spec in recorder.specs]
+    blocks = [(network, seed) for network in ("tiny_cnn", "pocket_cnn") for seed in (0, 1)]
+    assert found[:8] == [(*block, stage) for block in blocks for stage in (1, 2)]  # these wait for nothing
+    assert found[8:] == [(*block, 2) for block in blocks]
+    assert all(spec.objective.learns_from_frozen for spec in recorder.specs[8:])
 
 
 def test_table_holds_means_of_the_records(trained: tuple[Plan, Store]) -> None:

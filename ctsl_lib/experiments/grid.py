@@ -4,11 +4,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from queue import SimpleQueue
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from tqdm import tqdm
@@ -23,12 +24,15 @@ from ctsl_lib.errors import (
     StateError,
     WorkerDiedError,
 )
+from ctsl_lib.experiments.line import Line
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.sharing import POLL, failure, is_claimed, tidy
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.experiments.workers import Workers
 from ctsl_lib.losses.objective import Objective
+
+T = TypeVar("T")
 
 
 def grid(base: Spec, objectives: Mapping[str, Objective], seeds: Iterable[int]) -> list[Spec]:
@@ -129,9 +133,7 @@ class Work:
                 first, main = self._lacking(specs)
                 bar.total = bar.n + len(first) + len(main)
                 bar.refresh()
-                # Stage 1 comes first, because several runs may need the same networks and must not all train them.
-                self._round(first, True, bar)
-                busy = self._round([spec for spec in main if self._can_start(spec)], self.keep_weights, bar)
+                busy = self._round(Line(first, main), bar)
                 if not busy or not wait:
                     return
                 if not said:
@@ -176,30 +178,69 @@ class Work:
         needed = [spec, spec.stage1()] if spec.objective.needs_frozen else [spec]
         return any(is_claimed(self.store.checkpoint(each)) for each in needed)
 
-    def _round(self, specs: Sequence[Spec], keep: bool, bar: "tqdm[Any]") -> list[Spec]:
-        """Run the specs; returns those that other processes work on."""
+    def _round(self, line: Line, bar: "tqdm[Any]") -> list[Spec]:
+        """Run what stands in line, as workers are free; returns the runs that other processes work on."""
         work = partial(
-            run, store=self.store, keep_weights=keep, device=self.device, threads=self.threads, progress=False,
-            wait=False,
-        )  # fmt: skip
+            run, store=self.store, device=self.device, threads=self.threads, progress=False, wait=False
+        )
+        executor = self.executor if self.executor is not None else _Here()
+        room = getattr(executor, "processes", sys.maxsize)
+        running: dict[Future[Record], Spec] = {}
+        ended: SimpleQueue[Future[Record]] = SimpleQueue()
         busy: list[Spec] = []
-        left = list(specs)
-        while left:
-            again = []
-            for spec, error in _outcomes(left, work, self.executor):
-                if isinstance(error, RunClaimedError):
-                    busy.append(spec)
-                elif isinstance(error, RunStoppedError):  # its worker had to go; another one goes on with it
-                    again.append(spec)
-                elif isinstance(error, WorkerDiedError) and not self._deaths[spec]:
-                    self._deaths[spec] += 1
-                    tqdm.write(f"{spec.in_words}: {error}; it is tried once more", file=sys.stderr)
-                    again.append(spec)
-                elif error is not None:
-                    self.failed[spec] = str(error) or type(error).__name__
-                bar.update(error is None)
-            left = again
+        try:
+            while line or running:
+                while len(running) < room and (spec := line.take()) is not None:
+                    if not self._can_start(spec):
+                        line.end(spec)
+                        continue
+                    future = executor.submit(
+                        work, spec, keep_weights=self.keep_weights or line.needs_weights_of(spec)
+                    )
+                    running[future] = spec
+                    future.add_done_callback(ended.put)
+                if running:
+                    future = ended.get()
+                    spec = running.pop(future)
+                    (line.put_back if self._again(spec, _error(future), busy, bar) else line.end)(spec)
+        except (KeyboardInterrupt, SystemExit):
+            if isinstance(executor, CanEnd):
+                executor.end()
+            raise
+        finally:
+            for future in running:
+                future.cancel()
         return busy
+
+    def _again(self, spec: Spec, error: Exception | None, busy: list[Spec], bar: "tqdm[Any]") -> bool:
+        """Note how a run has ended; whether it is to be run again."""
+        bar.update(error is None)
+        if isinstance(error, RunClaimedError):
+            busy.append(spec)
+        elif isinstance(error, RunStoppedError):  # its worker had to go; another one goes on with it
+            return True
+        elif isinstance(error, WorkerDiedError) and not self._deaths[spec]:
+            self._deaths[spec] += 1
+            tqdm.write(f"{spec.in_words}: {error}; it is tried once more", file=sys.stderr)
+            return True
+        elif error is not None:
+            self.failed[spec] = str(error) or type(error).__name__
+        return False
+
+
+class _Here(Executor):
+    """Runs what it gets at once, in this process."""
+
+    processes = 1
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Call the function; the future that is returned has its result, or its error."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def _concerns_one_run(error: Exception) -> bool:
@@ -218,30 +259,9 @@ def _concerns_one_run(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and ("can't allocate memory" in said or "not enough memory" in said)
 
 
-def _outcomes(
-    specs: Sequence[Spec], work: Callable[[Spec], Record], executor: Executor | None
-) -> Iterator[tuple[Spec, Exception | None]]:
-    """Each spec as soon as its run has ended, with the error that it ended with."""
-    if executor is None:
-        for spec in specs:
-            yield spec, _error(partial(work, spec))
-        return
-    futures = {executor.submit(work, spec): spec for spec in specs}
+def _error(future: Future[Record]) -> Exception | None:
     try:
-        for future in as_completed(futures):
-            yield futures[future], _error(future.result)
-    except (KeyboardInterrupt, SystemExit):
-        if isinstance(executor, CanEnd):
-            executor.end()
-        raise
-    finally:
-        for future in futures:
-            future.cancel()
-
-
-def _error(call: Callable[[], Record]) -> Exception | None:
-    try:
-        call()
+        future.result()
     except Exception as error:
         if not _concerns_one_run(error):
             raise

@@ -30,6 +30,7 @@ class Workers(Executor):
 
     def __init__(self, processes: int) -> None:
         """Start no process yet; `processes` is the most that there will be."""
+        self.processes = processes
         # A thread for each worker: it hands over a task and waits for the answer.
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="worker")
         self._own = threading.local()
