@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,9 +17,9 @@ from ctsl_lib.cli.main import main
 from ctsl_lib.errors import ClusterError, RunStoppedError
 from ctsl_lib.experiments.provenance import current_commit
 from ctsl_lib.experiments.run import run
-from ctsl_lib.experiments.sharing import stop_runs
+from ctsl_lib.experiments.sharing import NOBODY, stop_runs
 from ctsl_lib.experiments.store import Store
-from ctsl_lib.training.checkpoint import Checkpoint, read_state
+from ctsl_lib.training.checkpoint import Checkpoint, read_state, write_state
 from ctsl_lib.training.history import History
 from scripts.campaign.harness import Command, outcome, outcomes, small_spec
 from scripts.waiting import until
@@ -133,10 +134,13 @@ def test_ctrl_c_and_a_worker_that_must_go_save_the_states(engine: Engine, undist
     assert until(lambda: states(engine.folder), 60)
     assert worker.poll() is None  # the cluster is not ours to end
     first = states(engine.folder)[0]
+    note = first.with_suffix(".running")
+    assert until(lambda: json.loads(note.read_text())["pid"] == NOBODY, 60)
     saved = read_state(first, "epoch")["epoch"]
+    assert saved == json.loads(note.read_text())["epoch"]
 
     process = command.start(*ARGUMENTS, "--scheduler", engine.address)
-    assert until(lambda: json.loads(first.with_suffix(".running").read_text())["epoch"] > saved, 60)
+    assert until(lambda: json.loads(note.read_text())["epoch"] > saved, 60)
     worker.terminate()  # as a scheduler does at the end of a job's time
     worker.wait(60)
     assert until(lambda: read_state(first, "epoch")["epoch"] > saved, 60)
@@ -243,6 +247,39 @@ def test_a_run_that_is_told_to_stop_saves_its_state_and_goes_on(
     monkeypatch.undo()
     assert outcome(run(spec, store, progress=False)) == outcome(run(spec, reference, progress=False))
     assert not states(tmp_path)
+
+
+class StopsWhileItIsCopied:
+    """Part of a state; while it is copied another thread tells the run to stop and saves the epoch before."""
+
+    def __init__(self, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.writing = threading.Event()
+        self.other = threading.Thread(target=checkpoint.stop)
+        before = checkpoint._unsaved
+
+        def slow_write(path: Path, state: dict[str, object]) -> None:
+            self.writing.set()
+            until(lambda: checkpoint._unsaved is not before or state is not before, 60)
+            write_state(path, state)
+
+        monkeypatch.setattr("ctsl_lib.training.checkpoint.write_state", slow_write)
+
+    def __deepcopy__(self, memo: object) -> str:
+        self.other.start()
+        assert self.writing.wait(60)
+        return "copied"
+
+
+def test_a_state_that_comes_while_the_one_before_is_saved_is_saved_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "a.ckpt", every=1000, key="a")
+    checkpoint.end_of_epoch({"epoch": 1}, 1, 9)
+    part = StopsWhileItIsCopied(checkpoint, monkeypatch)
+    with pytest.raises(RunStoppedError, match="after epoch 2"):
+        checkpoint.end_of_epoch({"epoch": 2, "part": part}, 2, 9)
+    part.other.join()
+    assert read_state(checkpoint.path, "epoch")["epoch"] == 2
 
 
 def test_ctrl_c_in_the_middle_of_an_epoch_loses_that_epoch_only(

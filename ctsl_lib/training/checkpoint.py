@@ -104,7 +104,7 @@ class Checkpoint:
         due = self._stopping or time.monotonic() - self._saved >= self.every
         # Training goes on and changes the tensors, so what is saved later must be a copy.
         self._unsaved = state | about if due else deepcopy(state | about)
-        if due:
+        if due or self._stopping:  # it may have been told to stop while the state was copied
             self.flush()
         if self._stopping:
             raise RunStoppedError(f"{self.path.stem} was told to stop after epoch {done}")
@@ -112,9 +112,12 @@ class Checkpoint:
     def flush(self) -> None:
         """Save the state of the last epoch that has ended, if that has not been done yet; any thread may call it."""
         with self._writing:
-            if self._unsaved is not None:
-                write_state(self.path, self._unsaved)
-                self._saved, self._unsaved = time.monotonic(), None
+            state = self._unsaved
+            if state is not None:
+                write_state(self.path, state)
+                self._saved = time.monotonic()
+                if self._unsaved is state:  # else the next epoch has ended meanwhile
+                    self._unsaved = None
 
     def stop(self) -> None:
         """Save the state and let the run end after its present epoch; any thread may call it."""
