@@ -14,6 +14,7 @@ import typer
 from torch.utils.flop_counter import FlopCounterMode
 
 from ctsl_lib.data.sources import SOURCES
+from ctsl_lib.experiments.line import Line
 from ctsl_lib.experiments.plan import Plan, plan_from
 from ctsl_lib.experiments.profiles import load_profile
 from ctsl_lib.experiments.spec import Spec
@@ -27,13 +28,13 @@ PASSES = 3
 """A step takes as many operations as the way forward, once for each of: forward, gradients of inputs, of weights."""
 
 
-class Jobs(NamedTuple):
-    """The runs of a table: no run of the second part begins before the first part is done."""
+class Job(NamedTuple):
+    """A run."""
 
-    first: list[float]
-    """How long each run of stage 1 takes."""
-    main: list[float]
-    """How long each other run takes, in the order in which they are given out."""
+    work: float
+    """How long it takes, or how many operations."""
+    after: int | None
+    """The place, among all runs, of the stage 1 that it needs; None if it needs none."""
 
 
 @cache
@@ -67,47 +68,40 @@ def operations(spec: Spec) -> float:
     return total
 
 
-def jobs(plan: Plan) -> Jobs:
+def jobs(plan: Plan) -> list[Job]:
     """The operations of all runs, in the order in which `Plan.train` gives them to a cluster."""
-    specs = [spec for specs in plan.by_pair() for spec in specs]
-    needed = dict.fromkeys(spec.stage1() for spec in specs if spec.objective.needs_frozen)
-    return Jobs([operations(spec) for spec in needed], [operations(spec) for spec in specs])
+    main = [spec for specs in plan.by_pair() for spec in specs]
+    line = Line(dict.fromkeys(spec.stage1() for spec in main if spec.objective.needs_frozen), main)
+    specs: list[Spec] = []
+    while (spec := line.take()) is not None:
+        specs.append(spec)
+        line.end(spec)
+    place = {spec: number for number, spec in enumerate(specs)}
+    return [
+        Job(operations(spec), place[spec.stage1()] if spec.objective.needs_frozen else None) for spec in specs
+    ]
 
 
-def finished(durations: Sequence[float], workers: list[float]) -> float:
-    """When the last of some runs ends, each given to the worker that is free first.
-
-    Args:
-        durations: of the runs, in order.
-        workers: when each worker is free; changed in place.
-
-    >>> finished([3, 1, 1], [0, 0])
-    3
-    """
-    heapq.heapify(workers)
-    last = 0.0
-    for duration in durations:
-        end = heapq.heappop(workers) + duration
-        heapq.heappush(workers, end)
-        last = max(last, end)
-    return last
-
-
-def one_command(runs: Jobs, gpus: int) -> float:
-    """How long `ctsl train` takes: the runs of stage 1, then all others.
+def one_command(runs: Sequence[Job], gpus: int) -> float:
+    """How long `ctsl train` takes if each run that may begin goes to the worker that is free first.
 
     Args:
         runs: what to run.
         gpus: workers.
 
-    >>> one_command(Jobs([1], [2, 2, 4]), 2)
-    7.0
+    >>> one_command([Job(1, None), Job(2, 0), Job(4, None)], 2)
+    4.0
     """
-    now = 0.0
-    for part in runs:
-        if part:
-            now = finished(part, [now] * gpus)
-    return now
+    workers = [0.0] * gpus
+    line = [(0.0, place) for place, run in enumerate(runs) if run.after is None]  # when it may begin, its place
+    while line:
+        ready, place = heapq.heappop(line)
+        end = max(ready, heapq.heappop(workers)) + runs[place].work
+        heapq.heappush(workers, end)
+        for later, run in enumerate(runs):
+            if run.after == place:
+                heapq.heappush(line, (end, later))
+    return max(workers)
 
 
 def table_row(dataset: str, tflops: float) -> str:
@@ -119,8 +113,8 @@ def table_row(dataset: str, tflops: float) -> str:
     """
     counted = jobs(plan_from(load_profile("paper", dataset=dataset), dataset))
     an_hour = tflops * 1e12 * 3600
-    hours = Jobs(*([run / an_hour for run in part] for part in counted))
-    runs = [run for part in hours for run in part]
+    hours = [run._replace(work=run.work / an_hour) for run in counted]
+    runs = [run.work for run in hours]
     cells = [f"{sum(runs) * an_hour / 1e18:,.0f}", f"{max(runs):,.1f}"]
     cells += [f"{one_command(hours, gpus):,.0f}" for gpus in GPUS]
     cells += [f"{sum(runs) / GPUS[-1]:,.0f}"]

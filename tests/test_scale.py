@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import big_store, scale
-from benchmarks.scale import Jobs, finished, forward_operations, one_command, operations
+from benchmarks.scale import Job, forward_operations, one_command, operations
 from ctsl_check.speed import Rate, run_seconds
 from ctsl_lib.evidence.tables import frame_of
 from ctsl_lib.experiments.plan import plan_from
@@ -23,18 +23,19 @@ REFERENCE = ROOT / "data" / "reference" / "bench_scale"
 
 
 def test_runs_go_to_the_gpu_that_is_free_first() -> None:
-    assert finished([3, 1, 1], [0, 0]) == 3 and finished([3, 1, 1], [0]) == 5
-    runs = Jobs([1], [2, 2, 4])
-    assert one_command(runs, 2) == 1 + 6 and one_command(runs, 3) == 1 + 4
-    assert one_command(runs, 1) == 9
+    runs = [Job(1, None), Job(2, 0), Job(2, 0), Job(4, None)]
+    assert [one_command(runs, gpus) for gpus in (1, 2, 3)] == [
+        9,
+        5,
+        4,
+    ]  # who needs no stage 1 does not wait for it
 
 
 def test_no_number_of_gpus_is_faster_than_the_longest_chain() -> None:
-    runs = Jobs([3.0, 1.0], [5.0] * 7 + [9.0])
+    runs = [Job(3, None), Job(1, None), *[Job(5, 0)] * 7, Job(9, 1)]
     for gpus in (1, 2, 5, 100):
-        total = sum(sum(part) for part in runs) / gpus
-        assert one_command(runs, gpus) >= max(total, 3 + 9)
-    assert one_command(runs, 100) == 3 + 9
+        assert one_command(runs, gpus) >= max(sum(run.work for run in runs) / gpus, 1 + 9)
+    assert one_command(runs, 100) == 1 + 9
 
 
 def specs_by_method(**changes: object) -> dict[str, Spec]:
@@ -63,7 +64,9 @@ def test_jobs_have_every_run_of_the_plan_once() -> None:
     values = load_profile("paper", dataset="cifar100") | {"pairs": [["resnet8", "resnet8"]]}
     plan = plan_from(values, "cifar100")
     jobs = scale.jobs(plan)
-    assert len(jobs.first) == plan.seeds and len(jobs.first) + len(jobs.main) == len(plan.runs())
+    assert len(jobs) == len(plan.runs())
+    first = {job.after for job in jobs} - {None}
+    assert len(first) == plan.seeds and all(jobs[place].after is None for place in first)
 
 
 @pytest.mark.slow
