@@ -55,7 +55,7 @@ def test_weights_of_the_cited_methods_are_the_kits() -> None:
     [
         ("mean dmll", "method must be one of"),
         ("mean dml nois=0", "options are"),
-        ("mean dml noise=0.3", "records of 0 seeds"),
+        ("mean dml label_noise=0.3", "records of 0 seeds"),
         ("meen dml", "a citation is"),
         ('printed 01 "no such words"', "does not print"),
     ],
