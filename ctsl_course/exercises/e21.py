@@ -132,28 +132,33 @@ def interval_right(n: np.ndarray, gains: np.ndarray) -> tuple[float, float]:
     return each.mean() - half, each.mean() + half
 
 
-def interval_of_all(n: np.ndarray, gains: np.ndarray) -> tuple[float, float]:
-    line = stats.linregress(np.tile(np.log2(n), len(gains)), gains.ravel())
-    half = stats.t.ppf(0.975, gains.size - 2) * line.stderr
+def of_regression(x: np.ndarray, gains: np.ndarray) -> tuple[float, float]:
+    """The interval of a slope that takes all points for independent."""
+    line = stats.linregress(x, gains)
+    half = stats.t.ppf(0.975, len(x) - 2) * line.stderr
     return line.slope - half, line.slope + half
+
+
+def interval_of_all(n: np.ndarray, gains: np.ndarray) -> tuple[float, float]:
+    return of_regression(np.tile(np.log2(n), len(gains)), gains.ravel())
 
 
 def interval_of_means(n: np.ndarray, gains: np.ndarray) -> tuple[float, float]:
-    line = stats.linregress(np.log2(n), gains.mean(axis=0))
-    half = stats.t.ppf(0.975, len(n) - 2) * line.stderr
-    return line.slope - half, line.slope + half
+    return of_regression(np.log2(n), gains.mean(axis=0))
+
+
+def stretched(ends: tuple[float, float], factor: float) -> tuple[float, float]:
+    """An interval with the same middle and another width."""
+    middle, half = sum(ends) / 2, (ends[1] - ends[0]) / 2 * factor
+    return middle - half, middle + half
 
 
 def interval_normal(n: np.ndarray, gains: np.ndarray) -> tuple[float, float]:
-    low, high = interval_right(n, gains)
-    half = (high - low) / 2 * 1.96 / stats.t.ppf(0.975, len(gains) - 1)
-    return (low + high) / 2 - half, (low + high) / 2 + half
+    return stretched(interval_right(n, gains), 1.96 / stats.t.ppf(0.975, len(gains) - 1))
 
 
 def interval_of_one_seed(n: np.ndarray, gains: np.ndarray) -> tuple[float, float]:
-    low, high = interval_right(n, gains)
-    half = (high - low) / 2 * math.sqrt(len(gains))
-    return (low + high) / 2 - half, (low + high) / 2 + half
+    return stretched(interval_right(n, gains), math.sqrt(len(gains)))
 
 
 def intervals_agree(answer: Tried) -> None:
