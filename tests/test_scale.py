@@ -24,11 +24,8 @@ REFERENCE = ROOT / "data" / "reference" / "bench_scale"
 
 def test_runs_go_to_the_gpu_that_is_free_first() -> None:
     runs = [Job(1, None), Job(2, 0), Job(2, 0), Job(4, None)]
-    assert [one_command(runs, gpus) for gpus in (1, 2, 3)] == [
-        9,
-        5,
-        4,
-    ]  # who needs no stage 1 does not wait for it
+    # Who needs no stage 1 does not wait for it.
+    assert [one_command(runs, gpus) for gpus in (1, 2, 3)] == [9, 5, 4]
 
 
 def test_no_number_of_gpus_is_faster_than_the_longest_chain() -> None:
