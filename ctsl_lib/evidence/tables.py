@@ -1,5 +1,6 @@
 """Records -> one tidy frame -> one summary in numbers -> one table to read."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -38,8 +39,9 @@ def frame_of(
         of all training, stage 1 included (NaN seconds where its record is missing); `wall_time` is of the run
         alone. A metric of the whole group, such as agreement, is the same for each peer.
     """
-    known = list(names)
-    names_of = {one: [name for name in known if names[name] == one] for one in names.values()}
+    names_of: dict[Objective, list[str]] = defaultdict(list)
+    for name, objective in names.items():
+        names_of[objective].append(name)
     return _frame([(name, r) for r in records for name in names_of.get(r.spec.objective, ())], store)
 
 

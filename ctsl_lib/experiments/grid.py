@@ -3,13 +3,13 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from tqdm import tqdm
@@ -29,10 +29,8 @@ from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.sharing import POLL, failure, is_claimed, tidy
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
-from ctsl_lib.experiments.workers import Workers
+from ctsl_lib.experiments.workers import Here, Workers
 from ctsl_lib.losses.objective import Objective
-
-T = TypeVar("T")
 
 
 def grid(base: Spec, objectives: Mapping[str, Objective], seeds: Iterable[int]) -> list[Spec]:
@@ -183,7 +181,7 @@ class Work:
         work = partial(
             run, store=self.store, device=self.device, threads=self.threads, progress=False, wait=False
         )
-        executor = self.executor if self.executor is not None else _Here()
+        executor = self.executor if self.executor is not None else Here()
         room = getattr(executor, "processes", sys.maxsize)
         running: dict[Future[Record], Spec] = {}
         ended: SimpleQueue[Future[Record]] = SimpleQueue()
@@ -202,7 +200,10 @@ class Work:
                 if running:
                     future = ended.get()
                     spec = running.pop(future)
-                    (line.put_back if self._again(spec, _error(future), busy, bar) else line.end)(spec)
+                    if self._again(spec, _error(future), busy, bar):
+                        line.put_back(spec)
+                    else:
+                        line.end(spec)
         except (KeyboardInterrupt, SystemExit):
             if isinstance(executor, CanEnd):
                 executor.end()
@@ -226,21 +227,6 @@ class Work:
         elif error is not None:
             self.failed[spec] = str(error) or type(error).__name__
         return False
-
-
-class _Here(Executor):
-    """Runs what it gets at once, in this process."""
-
-    processes = 1
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Call the function; the future that is returned has its result, or its error."""
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 def _concerns_one_run(error: Exception) -> bool:

@@ -34,10 +34,6 @@ class Line:
         self._unfinished = set(order)
         self._needed = set(self._after.values())
 
-    def __bool__(self) -> bool:
-        """Whether any run waits."""
-        return bool(self._left)
-
     def __len__(self) -> int:
         """How many wait."""
         return len(self._left)

@@ -232,9 +232,8 @@ class Cost(NamedTuple):
 
     def __str__(self) -> str:
         hours = self.seconds / 3600
-        text = (
-            f"about {self.seconds / 60:.0f} min" if hours < 1 else f"about {hours:,.{1 if hours < 100 else 0}f} h"
-        )
+        decimals = 1 if hours < 100 else 0
+        text = f"about {hours:,.{decimals}f} h" if hours >= 1 else f"about {self.seconds / 60:.0f} min"
         if not self.unknown:
             return f"{text} of one process"
         return (f"{text} of one process, and " if self.seconds else "") + f"{self.unknown} runs of unknown cost"

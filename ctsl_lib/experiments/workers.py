@@ -21,6 +21,28 @@ GRACE = 3.0
 T = TypeVar("T")
 
 
+class Here(Executor):
+    """Does at once, in this process, what is submitted."""
+
+    processes = 1
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Call a function.
+
+        Args:
+            fn: the function.
+            args, kwargs: what it is called with.
+
+        Returns: a future that has its result already, or its error.
+        """
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 class Workers(Executor):
     """Processes for tasks that are submitted; a worker that died is replaced when the next task comes.
 
