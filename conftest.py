@@ -23,6 +23,11 @@ os.environ["CTSL_PROGRESS"] = "0"
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests come first: with several processes, no long one is left over for the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty folder for records."""

@@ -158,6 +158,7 @@ def test_odd_names_are_told_in_one_line(tmp_path: Path, place: str, odd: str) ->
     assert told.isprintable() and len(told) < 1500
 
 
+@pytest.mark.slow
 def test_images_that_do_not_fit_into_memory_are_told_in_one_line(tmp_path: Path) -> None:
     for name in ("data", "work"):
         (tmp_path / name).mkdir()

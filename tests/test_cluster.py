@@ -164,6 +164,7 @@ def test_another_grid_on_the_same_workers_stops_no_run(engine: Engine) -> None:
     assert process.wait(60) == 130
 
 
+@pytest.mark.slow
 def test_a_worker_with_two_threads_is_refused(engine: Engine, capsys: pytest.CaptureFixture[str]) -> None:
     engine.add_worker("--nthreads", "2")
     with cluster.Client(engine.address, set_as_default=False) as client:

@@ -45,6 +45,7 @@ def spec_of(path: Path, method: str = "independent", peers: tuple[str, ...] = ("
     return Spec(data=ImageFolder(path=str(path)), peers=peers, objective=METHODS[method], recipe=RECIPE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 def test_replaced_images_are_trained_on_anew(tmp_path: Path, store: Store, packed: bool) -> None:
     def put(**changes: bool) -> None:
@@ -72,6 +73,7 @@ def test_replaced_images_are_trained_on_anew(tmp_path: Path, store: Store, packe
         assert run(spec, store).metrics == first.metrics
 
 
+@pytest.mark.slow
 def test_another_number_of_classes_does_not_end_in_a_traceback(tmp_path: Path, store: Store) -> None:
     folder = write_images(tmp_path / "mine")
     spec = spec_of(folder, "tfkd")

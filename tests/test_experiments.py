@@ -174,6 +174,7 @@ def test_a_record_that_says_the_same_keeps_its_provenance(store: Store) -> None:
     assert store.load(TINY) == other
 
 
+@pytest.mark.slow
 def test_runs_in_threads_of_one_process_are_the_serial_ones(tmp_path: Path, dropout_network: str) -> None:
     peers = (dropout_network, "tiny_cnn")
     specs = [

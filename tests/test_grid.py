@@ -81,35 +81,37 @@ def end(command: Command, process: subprocess.Popen[str], number: signal.Signals
     ]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The records of a training that nothing disturbed, without where and when they were made."""
-    command = Command(tmp_path_factory.mktemp("undisturbed"))
-    process = command.start(*TRAIN)
-    assert process.wait(120) == 0
-    return outcomes(command.records)
-
-
 def outcomes(folder: Path) -> list[str]:
+    """The records without where and when they were made."""
     return [record.model_dump_json(exclude={"provenance"}) for record in Store(folder)]
 
 
-TRAIN = ["train", "digits", *settings("seeds=2", "epochs=40", "methods=[independent, tfkd]"), "--processes", "2"]
+def at_work(command: Command) -> bool:
+    """Whether one of the command's processes has finished an epoch of a run and has others before it."""
+    for path in command.records.rglob("*.running"):
+        with suppress(OSError, ValueError):
+            noted = json.loads(path.read_text())
+            if noted["pid"] in command.processes() and 1 <= noted["epoch"] < noted["epochs"] - 3:
+                return True
+    return False
 
 
 @LINUX
 @pytest.mark.slow
-@names
-def test_a_signal_ends_a_training_and_its_workers(
-    command: Command, undisturbed: list[str], number: signal.Signals
-) -> None:
-    process = command.start(*TRAIN)
-    assert until(lambda: bool(list(command.records.rglob("*.ckpt"))), 240)
-    assert len(command.processes()) >= 3
-    end(command, process, number)
-    assert list(command.records.rglob("*.ckpt"))
-    assert command.start(*TRAIN).wait(120) == 0
-    assert outcomes(command.records) == undisturbed
+def test_signals_end_a_training_and_its_workers_and_it_goes_on(command: Command, tmp_path: Path) -> None:
+    train = ["train", "digits", *settings("seeds=2", "epochs=24", "methods=[independent, tfkd]")]
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = Command(tmp_path / "undisturbed")
+    undisturbed.finish(*train, "--processes", "1")
+    train += ["--processes", "2"]
+    for number in SIGNALS:
+        process = command.start(*train)
+        assert until(lambda: at_work(command), 240), number.name
+        assert len(command.processes()) >= 3
+        end(command, process, number)
+        assert list(command.records.rglob("*.ckpt")), number.name
+    assert command.start(*train).wait(120) == 0
+    assert outcomes(command.records) == outcomes(undisturbed.records)
     assert not [path for path in command.records.rglob("*") if path.suffix in (".ckpt", ".running", ".tmp")]
 
 
@@ -174,6 +176,7 @@ def raise_odd() -> None:
     raise OddError
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_workers_hear_no_interrupt_and_survive_what_cannot_be_sent() -> None:
     with Workers(1) as workers:
@@ -188,6 +191,7 @@ def test_workers_hear_no_interrupt_and_survive_what_cannot_be_sent() -> None:
         assert workers.submit(sleep_then, 0, "done").result() == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_end_spares_no_worker_and_begins_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctsl_lib.experiments.workers.GRACE", 1.0)
@@ -600,16 +604,23 @@ def test_a_run_that_is_given_up_is_free_and_keeps_its_epoch(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def take(folder: str, begin: float) -> int:
+def take(folder: Path, name: str, all_of_us: int) -> int:
     """Try to claim 200 runs at the same time as others do; returns how many were got."""
     kept: list[ExitStack] = []
-    time.sleep(max(0.0, begin - time.time()))
+    meet(folder / "begin", name, all_of_us)
     for number in range(200):
         with suppress(RunClaimedError), ExitStack() as stack:
-            stack.enter_context(claimed(Checkpoint(Path(folder) / f"{number}.ckpt"), 1))
+            stack.enter_context(claimed(Checkpoint(folder / f"{number}.ckpt"), 1))
             kept.append(stack.pop_all())
-    time.sleep(4)  # until all others have tried
+    meet(folder / "end", name, all_of_us)  # a claim ends with its process
     return len(kept)
+
+
+def meet(folder: Path, name: str, all_of_us: int) -> None:
+    """Come to a meeting of processes, and wait until all are there."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).touch()
+    assert until(lambda: len(list(folder.iterdir())) == all_of_us, 120)
 
 
 @pytest.mark.slow
@@ -617,11 +628,8 @@ def test_of_several_processes_one_gets_a_stale_claim(tmp_path: Path) -> None:
     for number in range(200):
         note(Checkpoint(tmp_path / f"{number}.ckpt"), pid=NOBODY)
     with Workers(3) as workers:
-        begin = time.time() + 10
-        assert (
-            sum(future.result() for future in [workers.submit(take, str(tmp_path), begin) for _ in range(3)])
-            == 200
-        )
+        got = [workers.submit(take, tmp_path, name, 3) for name in "abc"]
+        assert sum(future.result() for future in got) == 200
 
 
 def test_leftovers_beside_finished_records_are_removed(store: Store) -> None:

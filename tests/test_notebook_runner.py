@@ -49,6 +49,7 @@ def test_runs_with_parameters_and_leaves_no_traces_of_time(make, tmp_path: Path)
     assert len(injected) == 1 and len(before) == len(target.read_bytes())
 
 
+@pytest.mark.slow
 def test_a_widget_leaves_its_page_and_its_text_and_no_state(make, tmp_path: Path) -> None:
     source = "from ctsl_course import live\n\nlive.show(live.triangle())"
     run_notebook(make(source, "import ipywidgets\n\nipywidgets.IntSlider()"), tmp_path / "out.ipynb", {})
@@ -82,6 +83,7 @@ def test_assignments_are_read_as_a_person_means_them() -> None:
         parse_assignments(["epochs"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "message"),
     [

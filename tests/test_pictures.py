@@ -445,6 +445,7 @@ def test_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
     assert not left.exists() and live.exists() and elsewhere.exists() and foreign.exists()
 
 
+@pytest.mark.slow
 def test_a_killed_build_is_cleared_by_the_next(tmp_path: Path) -> None:
     folder = write(tmp_path / "mine")
     code = (

@@ -44,7 +44,7 @@ VALUES = {
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
     plan, store = plan_from(VALUES, "digits"), Store(tmp_path_factory.mktemp("records"))
-    plan.train(store)
+    plan.train(store, processes=1)
     return plan, store
 
 

@@ -157,6 +157,7 @@ def test_both_forms_agree_on_what_counts_as_one_point(factor: float) -> None:
     assert (found - exact).norm() <= (1e-2 if factor > 1 else 1e-9) * exact.norm()
 
 
+@pytest.mark.slow
 def test_under_autocast_and_torch_compile() -> None:
     def total(a: Tensor, b: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):

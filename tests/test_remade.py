@@ -72,6 +72,7 @@ def false_alarms(draw: Callable[[np.random.Generator], bool], trials: int) -> fl
     return sum(draw(source) for _ in range(trials)) / trials
 
 
+@pytest.mark.slow
 def test_the_rate_of_false_alarms_holds_where_runs_are_as_far_apart_as_two_seeds() -> None:
     def alone(source: np.random.Generator) -> bool:
         committed = source.normal(size=(8, 10))

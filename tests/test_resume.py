@@ -144,6 +144,7 @@ def test_full_disk_loses_no_finished_work(undisturbed: tuple[Store, float], tmp_
     assert_same(store, reference)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_left_out(
     undisturbed: tuple[Store, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_synthetic_store_holds_what_the_table_looks_for(tmp_path: Path) -> Non
     assert {record.spec.seed for record in records} == {0, 1}
 
 
+@pytest.mark.slow
 def test_tasks_and_claims_are_measured(tmp_path: Path) -> None:
     engines = pytest.importorskip("benchmarks.engines", reason="needs the extra `cluster`")
     with Workers(1) as workers:

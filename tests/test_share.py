@@ -281,6 +281,7 @@ def test_the_table_of_a_data_set_and_tensorboard(ctsl, tmp_path: Path) -> None:
     assert status == 1 and "must name an empty folder or a new one" in error
 
 
+@pytest.mark.slow
 def test_without_tensorboard_one_line_says_what_to_install(tmp_path: Path) -> None:
     run(QUICK, Store(tmp_path / "records"))
     code = (

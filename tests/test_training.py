@@ -97,6 +97,7 @@ def test_weights_lie_channels_last_and_keep_their_values() -> None:
     assert equal(states([peer]), states([again]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_compiled_relation_losses_train_to_the_same_within_rounding(data: Dataset) -> None:
