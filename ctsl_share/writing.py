@@ -56,8 +56,8 @@ def _advice(record: Record, store: Store) -> str:
     key = record.spec.key
     return (
         f"no weights of run {key} were kept: {store.weights_path(record.spec)} does not exist. With --train the run is "
-        "trained again for this export; `ctsl run --keep-weights`, or run(spec, keep_weights=True), keeps those of a "
-        "new run"
+        "trained again for this export; --keep-weights of `ctsl run` and `ctsl train`, or run(spec, "
+        "keep_weights=True), keeps those of new runs"
     )
 
 

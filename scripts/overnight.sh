@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The runs of data/records/PLAN.md, in its order. Stop it at any time: what is finished stays, what is begun goes on
-# from its last checkpoint when this is called again. Needs CIFAR-100 and CIFAR-10 (see `ctsl data`).
+# from its last checkpoint when this is called again. Needs CIFAR-100 and CIFAR-10 (see `ctsl data`). KEEP=1 keeps the
+# trained networks beside the records, for `ctsl export`; runs whose networks are not there are then trained again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ctsl=${CTSL:-.venv/bin/ctsl}
@@ -9,7 +10,7 @@ train() { # DATASET PAIR METHODS SEEDS [NAME=VALUE ...]
   local dataset=$1 pair=$2 methods=$3 seeds=$4 settings=()
   shift 4
   for setting in "pairs=[[$pair]]" "methods=[$methods]" "seeds=$seeds" "$@"; do settings+=(-p "$setting"); done
-  "$ctsl" train "$dataset" --profile overnight --processes 2 --threads 1 "${settings[@]}"
+  "$ctsl" train "$dataset" --profile overnight --processes 2 --threads 1 ${KEEP:+--keep-weights} "${settings[@]}"
 }
 
 main="independent, independent_2x, dml, rkd, tfkd, ctsl_mkt"

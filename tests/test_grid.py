@@ -678,6 +678,19 @@ def test_a_plan_whose_runs_are_done_needs_no_trial(store: Store, monkeypatch: py
         plan_from(PLAIN | {"seeds": 2}, "digits").check(store)
 
 
+def test_a_plan_keeps_the_peers_where_they_are_wanted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_from(PLAIN, "digits")
+    plan.train(store, processes=1)
+    [spec] = plan.by_pair()[0]
+    record = store.load(spec)
+    assert not store.weights_path(spec).exists()
+    tried: list[Spec] = []
+    monkeypatch.setattr("ctsl_lib.experiments.trial.try_runs", tried.extend)
+    plan.train(store, processes=1, keep_weights=True)
+    assert tried == [spec] and store.load(spec) == record
+    assert len(store.load_peers(spec)) == 2
+
+
 def test_a_trial_changes_no_random_numbers(store: Store) -> None:
     before = torch.random.get_rng_state()
     plan_from(PLAIN, "digits").check(store)

@@ -106,6 +106,9 @@ def train(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try runs again whose loss was not finite.")
     ] = False,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Keep the trained peers; runs without them are trained again.")
+    ] = False,
     executor: engines.Engine = None,
     scheduler: engines.Scheduler = None,
     slurm: engines.Slurm = False,
@@ -133,7 +136,10 @@ def train(
     }  # fmt: skip
     try:
         with engines.executor_of(store.root, executor, scheduler, slurm, processes, **jobs) as pool:
-            plan.train(store, processes=processes, executor=pool, threads=threads, retry_failed=retry_failed)
+            plan.train(
+                store, processes=processes, executor=pool, threads=threads, retry_failed=retry_failed,
+                keep_weights=keep_weights,
+            )  # fmt: skip
     except GridError:
         if any(plan.records().values()):
             _print_table(plan)

@@ -106,13 +106,14 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         first = dict.fromkeys(spec.stage1() for _, spec in every if spec.objective.needs_frozen)
         return [("stage 1", spec) for spec in first] + every
 
-    def check(self, store: Store | None = None) -> None:
+    def check(self, store: Store | None = None, *, weights: bool = False) -> None:
         """Try in seconds what would else fail after hours: the data, the batches, each network on a few images.
 
         Only pairs that lack a record are tried.
 
         Args:
             store: where records are kept; by default see `Store`.
+            weights: whether the trained peers are wanted beside each record.
 
         Raises: PlanError that names the pair and what to change; DataError if the images are missing.
         """
@@ -120,7 +121,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
 
         store = store if store is not None else Store()
         every = [spec for specs in self.specs().values() for spec in specs]
-        try_runs([spec for spec in every if not store.path(spec).exists()])
+        wanted = (store.path, store.weights_path) if weights else (store.path,)
+        try_runs([spec for spec in every if not all(path(spec).exists() for path in wanted)])
 
     def train(
         self,
@@ -130,6 +132,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         executor: Executor | None = None,
         threads: int = 1,
         retry_failed: bool = False,
+        keep_weights: bool = False,
     ) -> None:
         """Run what has no record yet, pair by pair and seed by seed, after a `check`.
 
@@ -143,6 +146,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
             executor: runs them instead of processes of this machine, such as a `cluster.Cluster`.
             threads: CPU threads of each run.
             retry_failed: whether to try runs again whose loss was not finite in an earlier call.
+            keep_weights: whether to keep the trained peers; a run that is done but lacks them is trained again.
 
         Raises: GridError that names each failed run, after all others have finished; the errors of `check` and, but
             for those, of `run`.
@@ -150,11 +154,11 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         from ctsl_lib.experiments.grid import Work, process_pool
 
         store = store if store is not None else Store()
-        self.check(store)
+        self.check(store, weights=keep_weights)
         pairs = self.by_pair()
         groups = pairs if executor is None else [[spec for specs in pairs for spec in specs]]
         with process_pool(processes) if executor is None else nullcontext(executor) as pool:
-            work = Work(store, pool, threads=threads, retry_failed=retry_failed)
+            work = Work(store, pool, keep_weights, threads=threads, retry_failed=retry_failed)
             for wait in (False, True):
                 for specs in groups:
                     work.finish(specs, wait=wait)
