@@ -22,6 +22,8 @@ for seeds in 1 2 3; do
   train cifar100 "resnet14, resnet14" "$rest" $seeds
 done
 for seeds in 4 5; do train cifar100 "resnet14, resnet14" "$main" $seeds; done
+# and a row that was added to the plan
+train cifar100 "resnet14, resnet14" "label_smoothing" 3
 
 # 2 The map of regimes: 600,000 image passes, pair of ResNet-8
 for seeds in 1 2 3; do
@@ -40,5 +42,5 @@ for seeds in 1 2 3; do train cifar10 "resnet14, resnet14" "$main" $seeds; done
 
 # 4 CIFAR-100, mixed pair
 for seeds in 1 2 3; do
-  train cifar100 "resnet14, squeezenet" "independent, independent_2x, dml, tfkd, ctsl_mkt" $seeds
+  train cifar100 "resnet14, squeezenet_bn" "independent, independent_2x, dml, tfkd, ctsl_mkt" $seeds
 done

@@ -6,7 +6,7 @@ A text says which number it wants between double braces, and no number of ours i
     {{ gain dml }}                      its paired difference from independent training
     {{ diff ctsl_mkt independent_2x label_noise=0 }}   the paired difference of any two, here with right labels
     {{ gain dml metric=ece seeds=3 }}   another metric, the first three seeds
-    {{ gain dml table=cifar100/overnight peers=resnet14+squeezenet }}   another table: data set, profile; another pair
+    {{ gain dml table=cifar100/overnight peers=resnet14+squeezenet_bn }}   another table and pair
     {{ effect MLI MLR }}                an effect or interaction of the factorial
     {{ weights dml }}                   its five weights, as cells of a table
     {{ printed 01b "alone ([\\d.]+)" }}   what an executed notebook printed: the group of the pattern

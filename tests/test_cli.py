@@ -143,7 +143,7 @@ def test_a_table_of_any_metric_that_the_records_have(ctsl, tmp_path: Path) -> No
     ("arguments", "message"),
     [
         (("run", "--method", "magic"), "method must be one of independent, dml"),
-        (("run", "--method", "dml", "--peer", "huge"), "network must be one of alexnet, mobilenetv2"),
+        (("run", "--method", "dml", "--peer", "huge"), "network must be one of alexnet, alexnet_bn"),
         (("run", "--method", "dml", "--label-noise", "40"), "label_noise"),
         (("run", "--method", "dml", "--set", "epoch=3"), "--set takes epochs"),
         (("run", "--method", "dml", "--set", "epochs=many"), "epochs"),

@@ -31,7 +31,9 @@ PARAMETERS = {
     "resnet34": 21_328_292,
     "vgg11": 28_518_244,
     "alexnet": 20_691_876,
+    "alexnet_bn": 20_694_180,
     "squeezenet": 773_796,
+    "squeezenet_bn": 779_684,
     "mobilenetv2": 2_351_972,
     "shufflenetv2": 1_356_104,
 }
@@ -51,7 +53,7 @@ def test_sizes_and_shapes(name: str) -> None:
     assert build_peer(name, 1, 10, seed=0).eval()(torch.randn(1, 1, smallest, smallest)).logits.shape == (1, 10)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "shufflenetv2"])
+@pytest.mark.parametrize("name", ["resnet8", "shufflenetv2", "squeezenet_bn"])
 def test_a_network_can_fit_a_batch(name: str) -> None:
     torch.manual_seed(0)
     peer, images, labels = build_peer(name, 3, 4, seed=0), torch.randn(16, 3, 32, 32), torch.arange(16) % 4

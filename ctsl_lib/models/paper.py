@@ -100,13 +100,37 @@ def vgg11(channels: int, num_classes: int) -> Peer:
     return peer_from(network, "classifier.6")
 
 
-@register("alexnet")
-def alexnet(channels: int, num_classes: int) -> Peer:
-    """torchvision's AlexNet with 3x3 instead of 11x11 in its first layer, and global pooling before the classifier."""
+def _add_batch_norm(network: nn.Module) -> None:
+    """Put a batch normalisation behind each convolution of a network that has none."""
+    for name, layer in network.named_children():
+        if isinstance(layer, nn.Conv2d):
+            setattr(network, name, nn.Sequential(layer, nn.BatchNorm2d(layer.out_channels)))
+        else:
+            _add_batch_norm(layer)
+
+
+def _alexnet(channels: int, num_classes: int) -> AlexNet:
     network = AlexNet(num_classes=num_classes)
     network.features[0] = nn.Conv2d(channels, 64, kernel_size=3, padding=1)
     network.avgpool = nn.AdaptiveAvgPool2d(1)
     network.classifier[1] = nn.Linear(256, 4096)
+    return network
+
+
+@register("alexnet")
+def alexnet(channels: int, num_classes: int) -> Peer:
+    """torchvision's AlexNet with 3x3 instead of 11x11 in its first layer, and global pooling before the classifier.
+
+    It has no batch normalisation and needs a small learning rate; see `alexnet_bn`.
+    """
+    return peer_from(_alexnet(channels, num_classes), "classifier.6")
+
+
+@register("alexnet_bn")
+def alexnet_bn(channels: int, num_classes: int) -> Peer:
+    """`alexnet` with batch normalisation behind each convolution, which learns at the rates that ResNets learn at."""
+    network = _alexnet(channels, num_classes)
+    _add_batch_norm(network.features)
     return peer_from(network, "classifier.6")
 
 
@@ -117,7 +141,7 @@ class _PooledSqueezeNet(nn.Module):
         super().__init__()
         self.features = SqueezeNet(version="1_1").features
         self.features[0] = nn.Conv2d(channels, 64, kernel_size=3, padding=1)
-        self.dropout = nn.Dropout(0.5)
+        self.dropout: nn.Module = nn.Dropout(0.5)
         self.fc = nn.Linear(512, num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -128,8 +152,23 @@ class _PooledSqueezeNet(nn.Module):
 
 @register("squeezenet")
 def squeezenet(channels: int, num_classes: int) -> Peer:
-    """SqueezeNet 1.1 (Iandola et al. 2016, arXiv 1602.07360), pooling before the classifier, no ReLU after it."""
+    """SqueezeNet 1.1 (Iandola et al. 2016, arXiv 1602.07360), pooling before the classifier, no ReLU after it.
+
+    It has no batch normalisation and needs a small learning rate; see `squeezenet_bn`.
+    """
     return peer_from(_PooledSqueezeNet(channels, num_classes), "fc")
+
+
+@register("squeezenet_bn")
+def squeezenet_bn(channels: int, num_classes: int) -> Peer:
+    """`squeezenet` with batch normalisation behind each convolution and no dropout, as public code for CIFAR has it.
+
+    It learns at the rates that ResNets learn at. Source of both: github.com/weiaicunzai/pytorch-cifar100.
+    """
+    network = _PooledSqueezeNet(channels, num_classes)
+    _add_batch_norm(network.features)
+    network.dropout = nn.Identity()
+    return peer_from(network, "fc")
 
 
 @register("mobilenetv2")
