@@ -53,6 +53,12 @@ def twice_the_epochs(base: Spec) -> dict[str, Spec]:
     }
 
 
+def batch_norm(base: Spec) -> dict[str, Spec]:
+    """Whether networks without batch normalisation learn under a recipe that was chosen for a ResNet."""
+    names = ("squeezenet", "squeezenet_bn", "alexnet", "alexnet_bn")
+    return {name: _alone(base.model_copy(update={"peers": (name,)})) for name in names}
+
+
 def _alone(base: Spec, **changes: float) -> Spec:
     """The first network of `base` trained on the labels alone, with these changes of the recipe."""
     recipe = base.recipe.model_copy(update=changes)
@@ -127,6 +133,7 @@ SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
     "overnight_recipe": overnight_recipe,
     "twice_the_epochs": twice_the_epochs,
     "overnight_weights": overnight_weights,
+    "batch_norm": batch_norm,
 }
 
 
