@@ -147,7 +147,9 @@ def _plain(config: WeightsConfig) -> str:
     found = next((k for k, name in enumerate(spec.peers) if name in TINY), None)
     if found is None:
         names = ", ".join(dict.fromkeys(spec.peers))
-        return f"Without the kit: the networks ({names}) are defined in its `ctsl_lib/models`, in plain PyTorch.\n"
+        return (
+            f"Without the kit: the networks ({names}) are defined in its `ctsl_lib/models`, in plain PyTorch.\n"
+        )
     width = TINY[spec.peers[found]]
     height, width_of_images = config.image_size
     code = PLAIN.format(
