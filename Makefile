@@ -8,7 +8,7 @@ BOOK   := .venv-book
 NBGRADER := .venv-nbgrader
 SITE   := book/_build/html
 # One process more than there are cores, as many tests wait for processes that they have started.
-SIDE   = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
+WORKERS = $(shell $(BIN)/python -c 'from ctsl_lib.environment import cores; print(cores() + 1)')
 DECKS  := $(BOOK)/bin/sphinx-build -q -E -W --keep-going -n -d book/_build/slides -b revealjs teaching/slides $(SITE)/slides
 
 .PHONY: help reproduce test test-fast bench bench-long bench-scale audit campaign lint unit notebooks-test notebooks student solutions book book-test slurm-test slides slides-pdf assignments grading-test lab clean
@@ -30,7 +30,7 @@ reproduce: $(READY)  ## set up if needed; compare the methods, run the ablation 
 test: lint unit notebooks-test book  ## set up if needed; ruff, mypy, unit and property tests, all notebooks, the book
 
 test-fast: lint  ## for daily work: ruff, mypy, and the unit tests that take less than a few seconds each
-	$(BIN)/python -m pytest -n $(SIDE) --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 bench: $(READY)  ## whole trainings against public code, side by side, into data/reference/bench_whole (some three minutes)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]' || echo "without torchdistill, which is not to be had"
@@ -57,12 +57,12 @@ lint: $(READY)  ## ruff, mypy, and that imports between rooms go one way
 	$(BIN)/lint-imports --no-logo
 
 unit: $(READY)  ## unit and property tests and the examples in docstrings, one process a core and one more
-	$(BIN)/python -m pytest -n $(SIDE) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 notebooks-test: $(READY)  ## run all notebooks; a cell that fails, or prints other than marked, fails
 	records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && cp -r data/records "$$records" && \
 	CTSL_PROGRESS=0 CTSL_RECORDS="$$records/records" \
-	$(BIN)/python -m pytest -n $(SIDE) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
 notebooks: $(READY)  ## execute the notebooks in place, as they are committed
 	$(BIN)/ctsl notebooks --out notebooks

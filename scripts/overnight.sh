@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The runs of data/records/PLAN.md, in its order. Stop it at any time: what is finished stays, what is begun goes on
 # from its last checkpoint when this is called again. Needs CIFAR-100 and CIFAR-10 (see `ctsl data`). KEEP=1 keeps the
-# trained networks beside the records, for `ctsl export`; runs whose networks are not there are then trained again.
+# trained networks beside the records, for `ctsl weights export`; runs whose networks are not there are then trained again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ctsl=${CTSL:-.venv/bin/ctsl}

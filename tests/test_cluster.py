@@ -21,7 +21,7 @@ from ctsl_lib.experiments.sharing import NOBODY, stop_runs
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.training.checkpoint import Checkpoint, read_state, write_state
 from ctsl_lib.training.history import History
-from scripts.campaign.harness import Command, outcome, outcomes, small_spec
+from scripts.campaign.harness import Command, outcome, outcomes, small_spec, under_way
 from scripts.waiting import until
 
 cluster = pytest.importorskip("ctsl_lib.experiments.cluster", reason="needs the extra `cluster`")
@@ -95,15 +95,6 @@ def states(folder: Path) -> list[Path]:
     return list(folder.rglob("*.ckpt"))
 
 
-def running(folder: Path) -> bool:
-    """Whether some run has finished an epoch and has not finished all."""
-    for path in folder.rglob("*.running"):
-        with suppress(OSError, ValueError):
-            if 1 <= json.loads(path.read_text())["epoch"] < EPOCHS - 3:
-                return True
-    return False
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_workers_that_are_killed_do_not_change_the_records(engine: Engine, undisturbed: dict[str, str]) -> None:
@@ -111,11 +102,11 @@ def test_workers_that_are_killed_do_not_change_the_records(engine: Engine, undis
     command = Command(engine.folder)
     process, killed = command.start(*ARGUMENTS, "--scheduler", engine.address), 0
     while killed < 2 and process.poll() is None:
-        if running(engine.folder):
+        if under_way(engine.folder):
             for pid in children(workers[killed]):
                 os.kill(pid, signal.SIGKILL)
                 killed += 1
-            until(lambda: not running(engine.folder), 5)
+            until(lambda: not under_way(engine.folder), 5)
         time.sleep(0.05)
     assert process.stderr is not None
     said = process.stderr.read()
@@ -128,7 +119,7 @@ def test_workers_that_are_killed_do_not_change_the_records(engine: Engine, undis
 def test_ctrl_c_and_a_worker_that_must_go_save_the_states(engine: Engine, undisturbed: dict[str, str]) -> None:
     worker, command = engine.add_worker(), Command(engine.folder)
     process = command.start(*ARGUMENTS, "--scheduler", engine.address)
-    assert until(lambda: running(engine.folder), 120)
+    assert until(lambda: under_way(engine.folder), 120)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert until(lambda: states(engine.folder), 60)
@@ -154,7 +145,7 @@ def test_ctrl_c_and_a_worker_that_must_go_save_the_states(engine: Engine, undist
 def test_another_grid_on_the_same_workers_stops_no_run(engine: Engine) -> None:
     engine.add_worker()
     process = Command(engine.folder).start(*ARGUMENTS, "--scheduler", engine.address)
-    assert until(lambda: running(engine.folder), 120)
+    assert until(lambda: under_way(engine.folder), 120)
     with cluster.connected(engine.address, engine.folder / "records") as other:
         other.end()
     before = len(outcomes(engine.folder / "records"))

@@ -43,7 +43,7 @@ from ctsl_lib.experiments.workers import Workers
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.recipe import Recipe
-from scripts.campaign.harness import Command
+from scripts.campaign.harness import Command, outcomes, under_way
 from scripts.waiting import until
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes in /proc")
@@ -81,19 +81,9 @@ def end(command: Command, process: subprocess.Popen[str], number: signal.Signals
     ]
 
 
-def outcomes(folder: Path) -> list[str]:
-    """The records without where and when they were made."""
-    return [record.model_dump_json(exclude={"provenance"}) for record in Store(folder)]
-
-
 def at_work(command: Command) -> bool:
-    """Whether one of the command's processes has finished an epoch of a run and has others before it."""
-    for path in command.records.rglob("*.running"):
-        with suppress(OSError, ValueError):
-            noted = json.loads(path.read_text())
-            if noted["pid"] in command.processes() and 1 <= noted["epoch"] < noted["epochs"] - 3:
-                return True
-    return False
+    """Whether one of the command's processes is in the middle of a run."""
+    return any(note.pid in command.processes() for note in under_way(command.records))
 
 
 @LINUX

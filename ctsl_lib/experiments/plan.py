@@ -158,7 +158,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         pairs = self.by_pair()
         groups = pairs if executor is None else [[spec for specs in pairs for spec in specs]]
         with process_pool(processes) if executor is None else nullcontext(executor) as pool:
-            work = Work(store, pool, keep_weights, threads=threads, retry_failed=retry_failed)
+            work = Work(store, pool, keep_weights=keep_weights, threads=threads, retry_failed=retry_failed)
             for wait in (False, True):
                 for specs in groups:
                     work.finish(specs, wait=wait)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.training.checkpoint import Checkpoint, Note
 from scripts.waiting import until
 
 PATIENCE = 300.0
@@ -281,6 +282,16 @@ def outcome(record: Record | None) -> str:
 def outcomes(folder: Path) -> dict[str, str]:
     """Key -> outcome of all records in a folder."""
     return {record.spec.key: outcome(record) for record in Store(folder)}
+
+
+def under_way(folder: Path) -> list[Note]:
+    """The notes of runs that have finished an epoch and have more than three before them.
+
+    Args:
+        folder: of records, or one above it.
+    """
+    notes = (Checkpoint(path.with_suffix(".ckpt")).read_note() for path in folder.rglob("*.running"))
+    return [note for note in notes if note is not None and 1 <= note.epoch < note.epochs - 3]
 
 
 def check_leftovers(folder: Path, *expected: Path) -> None:
