@@ -3,9 +3,9 @@
 import subprocess
 from pathlib import Path
 
-from scripts.campaign.harness import Command, outcomes
+from scripts.campaign.harness import Command, outcomes, under_way
 from scripts.waiting import until
-from tests.test_cluster import ARGUMENTS, running
+from tests.test_cluster import ARGUMENTS
 
 
 def jobs(state: str) -> list[str]:
@@ -22,7 +22,7 @@ def test_jobs_that_are_cancelled_are_replaced(tmp_path: Path) -> None:
     local.finish(*ARGUMENTS)
     options = ["--slurm", "--partition", "test", "--walltime", "00:20:00", "--workers", "2", "--memory", "1GiB"]
     process = command.start(*ARGUMENTS, *options)
-    assert until(lambda: running(command.folder) or process.poll() is not None, 300)
+    assert until(lambda: under_way(command.folder) or process.poll() is not None, 300)
     cancelled = jobs("RUNNING")
     assert cancelled, process.stderr and process.stderr.read()
     subprocess.run(["scancel", cancelled[0]], check=True)
