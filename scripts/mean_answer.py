@@ -1,0 +1,90 @@
+"""What peers know together: accuracy and calibration of their mean answer (`python -m scripts.mean_answer --help`).
+
+A record holds what each peer scores, not what both would say together, so this takes the kept networks of a table's
+runs. Peers who teach one another become alike; whether they lose as a pair what each of them gains is the question.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import torch
+import typer
+
+from ctsl_lib.cli.tables import Parameter, Profile, plan_of
+from ctsl_lib.data.types import RetrievalSplit
+from ctsl_lib.environment import write_atomically
+from ctsl_lib.experiments.plan import Plan
+from ctsl_lib.experiments.spec import Record
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.metrics.classification import agreement, expected_calibration_error, top_k_accuracy
+from ctsl_lib.metrics.evaluation import predict
+
+
+def mean_answer(record: Record, store: Store) -> dict[str, float]:
+    """Test images answered by the kept peers of a run, each alone and by the mean of their probabilities.
+
+    Args:
+        record: of a run whose peers were kept.
+        store: where they are.
+
+    Returns: in percent, `peer`, the mean accuracy of the peers; `together`, that of their mean answer; the calibration
+        error of both, `peer_ece` and `together_ece`; and `agreement`.
+
+    Raises: FileNotFoundError if the peers were not kept; ValueError if they are not those of the record, or search.
+    """
+    spec = record.spec
+    data = spec.data.load(spec.seed)
+    if isinstance(data.test, RetrievalSplit):
+        raise ValueError(f"networks that search have no mean answer; got a run on {spec.data.name}")
+    images, labels = data.test.images, data.test.labels
+    logits = [
+        predict(peer, images, data, spec.recipe.precision).logits.float() for peer in store.load_peers(spec)
+    ]
+    alone = [top_k_accuracy(z, labels) for z in logits]
+    if any(abs(now - then) > 0.1 for now, then in zip(alone, record.metrics["top1"], strict=True)):
+        raise ValueError(f"the peers of {spec.key} reach {alone} %, their record says {record.metrics['top1']}")
+    together = torch.stack([z.softmax(dim=1) for z in logits]).mean(dim=0)
+    return {
+        "peer": sum(alone) / len(alone),
+        "together": top_k_accuracy(together, labels),
+        "peer_ece": sum(expected_calibration_error(z, labels) for z in logits) / len(logits),
+        "together_ece": expected_calibration_error(together.log(), labels),
+        "agreement": agreement(logits),
+    }
+
+
+def mean_answers(plan: Plan, store: Store) -> pd.DataFrame:
+    """A row for each run of a plan whose record and peers are there: pair, method, seed, and what they score.
+
+    Args:
+        plan: of a table.
+        store: where its runs are.
+    """
+    return pd.DataFrame(
+        [
+            {"pair": " + ".join(pair), "method": method, "seed": record.spec.seed} | mean_answer(record, store)
+            for (pair, method), records in plan.records(store).items()
+            for record in records
+            if store.weights_path(record.spec).exists()
+        ]
+    )
+
+
+def main(
+    dataset: Annotated[str, typer.Argument(help="A data set of the kit.")],
+    profile: Profile = "overnight",
+    parameter: Parameter = None,
+    out: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("data/reference/mean_answer"),
+) -> None:
+    """Write what the kept peers of a table's runs score together into OUT/DATASET.csv, and print its means."""
+    store = Store()
+    found = mean_answers(plan_of(dataset, profile, parameter), store)
+    if found.empty:
+        raise ValueError(f"no run of this table has its peers in {store.root}; train with `--keep-weights`")
+    write_atomically(out / f"{dataset}.csv", lambda to: found.to_csv(to, index=False, float_format="%.3f"))
+    typer.echo(found.groupby(["pair", "method"], sort=False).mean().drop(columns="seed").round(2).to_string())
+
+
+if __name__ == "__main__":
+    typer.run(main)
