@@ -104,8 +104,8 @@ code(
     "Distances in units of their mean",
     minutes=15,
     difficulty="**",
-    text="Write (03.1) for a batch of embeddings. The result is a matrix with a zero diagonal, and "
-    "it must be trainable.",
+    text="Write (03.1) for a batch of embeddings, this time without `norm` and `cdist`: by squares, a sum and `sqrt`. "
+    "The result is a matrix with a zero diagonal, and it must be trainable, although the root has no slope at 0.",
     hints=(
         "Which of the B² entries are distances between two different images?",
         "Divide the sum by B(B − 1). For the gradient replace the zeros under the root by 1, and the roots by 0 again.",

@@ -165,7 +165,8 @@ code(
     hints=(
         "Three steps: Huber's slope; mu, to which every distance belongs; and the direction of each difference.",
         r"With $\psi = d/\mu$ and slopes $s$: $\partial d_{uv} = (s_{uv} - \overline{s\psi})/\mu$, the bar a mean over "
-        r"pairs. It pulls at $u$ in the direction $(f_u - f_v)/d_{uv}$, and each pair stands twice in the sum.",
+        r"pairs. It pulls at $u$ in the direction $(f_u - f_v)/d_{uv}$, and each pair stands twice in the sum."
+        " At the end divide by the $B(B-1)$ pairs.",
     ),
     stub=my_distance_gradient,
     solution=distance_gradient_right,
