@@ -32,4 +32,12 @@ for noise in 0.4 0; do                                    # the map of regimes, 
       "n_train=$images" "epochs=$epochs"
   done
 done
+controls='rows={five_times: {ce: 5}, nine_times: {ce: 9}, uniform_teacher: {ce: 5, label_smoothing: 0.8}}'
+for noise in 0.4 0; do                                    # what is no knowledge, on the same map
+  for split in "100 48" "200 24" "400 12" "800 6"; do
+    read -r images epochs <<<"$split"
+    train "$equal" "$controls" 'methods=[five_times, nine_times, uniform_teacher]' "label_noise=$noise" \
+      "n_train=$images" "epochs=$epochs"
+  done
+done
 "$ctsl" notebooks 01b --out results/notebooks             # it trains its own: teachers of four sizes and their students

@@ -53,6 +53,17 @@ def twice_the_epochs(base: Spec) -> dict[str, Spec]:
     }
 
 
+def rival(base: Spec) -> dict[str, Spec]:
+    """Candidates for the recipe of independent training for twice the epochs, the rival of equal cost."""
+    epochs = 2 * base.recipe.epochs
+    return {
+        f"epochs={epochs} weight_decay={decay:g} padding={padding}": _alone(
+            base, epochs=epochs, evaluate_every=epochs, weight_decay=decay, padding=padding
+        )
+        for decay, padding in product((5e-4, 5e-3, 2e-2), (1, 2))
+    }
+
+
 def batch_norm(base: Spec) -> dict[str, Spec]:
     """Whether networks without batch normalisation learn under a recipe that was chosen for a ResNet."""
     names = ("squeezenet", "squeezenet_bn", "alexnet", "alexnet_bn")
@@ -132,6 +143,7 @@ SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
     "reid_recipe": reid_recipe,
     "overnight_recipe": overnight_recipe,
     "twice_the_epochs": twice_the_epochs,
+    "rival": rival,
     "overnight_weights": overnight_weights,
     "batch_norm": batch_norm,
 }
