@@ -63,7 +63,7 @@ def kill_after(spec: Spec, store: Store, epoch: int, device: torch.device) -> in
         device: where to train.
 
     Returns: the epoch that it had noted when it was killed; None if it had ended by itself.
-    Raises: RuntimeError if it neither ends nor gets so far.
+    Raises: RuntimeError if it neither ends nor gets so far, or if it fails.
     """
     process = multiprocessing.get_context("spawn").Process(target=work, args=(spec, store.root, str(device)))
     process.start()
@@ -78,6 +78,8 @@ def kill_after(spec: Spec, store: Store, epoch: int, device: torch.device) -> in
             process.kill()
             raise RuntimeError(f"the run that was to be killed did not finish {epoch} epochs in {PATIENCE:g} s")
         time.sleep(0.002)
+    if process.exitcode != 0:
+        raise RuntimeError(f"the run that was to be killed failed by itself, with exit status {process.exitcode}")
     return None
 
 

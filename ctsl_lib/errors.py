@@ -15,8 +15,12 @@ class NotebookError(RuntimeError):
     """A notebook could not be run to its end; the message shows the cell."""
 
 
+class NonFiniteInputError(ValueError):
+    """What a loss was given holds NaN or infinity."""
+
+
 class NonFiniteLossError(RuntimeError):
-    """A term of the loss became NaN or infinite, so training cannot go on."""
+    """A term of the loss, or a weight, became NaN or infinite, so training cannot go on."""
 
 
 class StateError(ValueError):

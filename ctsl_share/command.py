@@ -1,5 +1,6 @@
 """The commands `ctsl weights export`, `ctsl weights load` and `ctsl export`."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -113,8 +114,9 @@ def _named(what: list[str], profile: str, parameter: list[str] | None) -> "list[
     every = [(method, store.load(spec)) for method, spec in plan.runs()]
     there = [(method, record) for method, record in every if record is not None]
     if not there:
+        given = "".join(f" -p {shlex.quote(setting)}" for setting in parameter or [])
         raise ValueError(
             f"no run of {what[0]} with profile {profile!r} has a record in {store.root}; "
-            f"`ctsl train {what[0]} --profile {profile}` makes them"
+            f"`ctsl train {what[0]} --profile {profile}{given}` makes them"
         )
     return there

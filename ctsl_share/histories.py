@@ -62,10 +62,11 @@ def write_tensorboard(frame: pd.DataFrame, folder: Path) -> int:
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"--tensorboard must name an empty folder or a new one, {folder} is not empty")
     groups = frame.groupby(["data", "pair", "method", "stage", "seed", "peer", "key"], sort=False)
-    for (data, pair, method, stage, seed, peer, _), curves in groups:
+    for (data, pair, method, stage, seed, peer, key), curves in groups:
         first = "-stage1" if stage == 1 else ""
         parts = [_plain(part) for part in (data, pair, method)]
-        writer: Any = SummaryWriter(str(folder.joinpath(*parts, f"seed{seed}{first}-peer{peer}")))
+        # The key at the end tells runs apart that differ in another setting, such as the epochs.
+        writer: Any = SummaryWriter(str(folder.joinpath(*parts, f"seed{seed}{first}-peer{peer}-{key}")))
         with writer:
             for row in curves.itertuples():
                 writer.add_scalar(str(row.quantity).replace(".", "/", 1), row.value, row.epoch)

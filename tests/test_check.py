@@ -181,6 +181,12 @@ def test_a_run_that_ends_before_it_is_killed_is_told(store: Store) -> None:
     assert kill_after(small_spec("fp32", 0, epochs=1), store, 1, CPU) is None
 
 
+@pytest.mark.slow
+def test_a_run_that_fails_before_it_is_killed_is_no_good_sign(store: Store) -> None:
+    with pytest.raises(RuntimeError, match="the run that was to be killed failed by itself, with exit status 1"):
+        kill_after(small_spec("fp32", 0, epochs=1), store, 1, torch.device("meta"))
+
+
 # --- 5 records ------------------------------------------------------------------------------------------------
 
 

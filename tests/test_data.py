@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from ctsl_lib.data.augmentation import Augmentation
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.splits import add_label_noise
+from ctsl_lib.errors import DataError
 
 
 def rows(images: torch.Tensor) -> set[bytes]:
@@ -87,3 +88,12 @@ def test_augmentation_depends_on_seed_epoch_and_image_alone() -> None:
     assert torch.equal(whole[[7, 300]], Augmentation.draw(400, 1, False, 0, 0)(images, torch.tensor([7, 300])))
     assert not torch.equal(whole, Augmentation.draw(400, 1, False, 0, 1)(images, torch.arange(400)))
     assert torch.equal(images, Augmentation.draw(400, 0, False, 0, 0)(images, torch.arange(400)))
+
+
+@pytest.mark.parametrize("n_train", [791, 799])
+def test_a_part_too_small_for_every_class_is_told(n_train: int) -> None:
+    with pytest.raises(
+        DataError, match=f"{n_train} of 800 images cannot be split off .* change n_train or n_val"
+    ):
+        Digits(n_train=n_train).load(0)
+    assert len(Digits(n_train=790).load(0).train) == 790 and len(Digits(n_train=800).load(0).train) == 800

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
@@ -213,12 +214,13 @@ def test_a_run_that_fails_does_not_keep_the_others_from_running(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     self_taught = DIVERGES.model_copy(update={"objective": METHODS["tfkd"], "seed": 5})
+    together = DIVERGES.model_copy(update={"objective": METHODS["dml"]})
     good = [TINY, TINY.model_copy(update={"seed": 1})]
     with pytest.raises(GridError) as raised:
-        run_grid([DIVERGES, self_taught, *good], store)
+        run_grid([DIVERGES, together, self_taught, *good], store)
     assert all(store.load(spec) is not None for spec in good)
     said = str(raised.value).splitlines()
-    assert said[0] == "3 runs failed, all others are finished"
+    assert said[0] == "4 runs failed, all others are finished"
     assert f"{DIVERGES.key} (digits, tiny_cnn + tiny_cnn, 1 ce, seed 0): loss is not finite in epoch" in str(
         raised.value
     )
@@ -758,3 +760,41 @@ def test_what_a_person_may_mistype_is_one_line(
 def test_data_sets_of_one_name_in_two_folders_have_tables_of_their_own() -> None:
     names = [table_name(name) for name in ("x", "a/x", "b/x", "./b/y", "b/x.zip", "/data/b/x", "digits")]
     assert names == ["x", "a__x", "b__x", "b__y", "b__x.zip", "data__b__x", "digits"]
+
+
+class Networks:
+    """Stands for what a run has in memory."""
+
+
+LEFT: list["weakref.ref[Networks]"] = []
+
+
+def lacks_memory(*_: Any, **__: Any) -> None:
+    """A run that fails, with its networks in its frame."""
+    networks = Networks()
+    LEFT.append(weakref.ref(networks))
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def still_there() -> list[bool]:
+    """Whether the networks of failed runs are still in memory."""
+    return [one() is not None for one in LEFT]
+
+
+def test_a_run_that_lacked_memory_leaves_none_of_it_behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    LEFT.clear()
+    seen: list[bool] = []
+    monkeypatch.setattr(
+        "ctsl_lib.experiments.grid.run", lambda *_, **__: (seen.extend(still_there()), lacks_memory())
+    )
+    with pytest.raises(GridError, match="CUDA out of memory"):
+        run_grid([TINY.model_copy(update={"seed": seed}) for seed in range(3)], store)
+    assert len(LEFT) == 3 and seen == [False] * 3
+
+
+def test_a_worker_whose_task_lacked_memory_keeps_none_of_it() -> None:
+    with Workers(1) as workers:
+        with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory") as raised:
+            workers.submit(lacks_memory).result()
+        assert workers.submit(still_there).result() == [False]
+    assert "in lacks_memory" in "".join(raised.value.__notes__)

@@ -187,3 +187,19 @@ def test_annotations_are_parsed_never_run(make, tmp_path: Path) -> None:
     with pytest.raises(NotebookError):
         declared_parameters(evil)
     assert not mark.exists()
+
+
+def test_the_range_of_a_setting_is_that_of_the_data_set_that_is_asked_for(make) -> None:
+    path = make(parameters='dataset: str = "digits"\nn_train: "Optional[int]" = 400')
+    for dataset, n_train in (("cifar100", 8000), ("my_images", None), ("digits", 800)):
+        given = {"n_train": n_train, "dataset": dataset}
+        assert check_parameters(path, given) == given
+    with pytest.raises(
+        ValueError, match=r"n_train must be .*got 8000: Input should be less than or equal to 800"
+    ):
+        check_parameters(path, {"n_train": 8000})
+    for name in ("small", "overnight"):  # the commands of docs/real-images.md and of notebook 10
+        table = NOTEBOOKS / "10_tables.ipynb"
+        given = profile_for(table, name, dataset="cifar100") | {"dataset": "cifar100"}
+        assert check_parameters(table, given)["n_train"] in (5000, 8000)
+    assert profile_for(table, "small", dataset="market1501") != profile_for(table, "small")

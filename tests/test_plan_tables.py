@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ctsl_lib.cli.notebooks import NOTEBOOKS, declared_parameters
 from ctsl_lib.cli.tables import state_of
+from ctsl_lib.data.specs import Images
 from ctsl_lib.evidence.published import PUBLISHED, published_values
 from ctsl_lib.evidence.tables import COLUMNS, EACH_PEER, export, frame_of, measurements, readable, summary
 from ctsl_lib.experiments.plan import LONGER, WARM, Plan, plan_from
@@ -265,3 +266,17 @@ def test_the_notebook_of_re_identification_shows_the_small_profile() -> None:
     assert plan.data.height == 256 and all(name in IMAGENET for pair in plan.pairs for name in pair)
     rates = [learning_rate_factor(plan.base(plan.pairs[0]).recipe, epoch / 60) for epoch in (19, 20, 39, 40)]
     assert rates == pytest.approx([1, 0.1, 0.1, 0.01])
+
+
+def test_longer_training_keeps_what_independent_training_has() -> None:
+    plan = plan_from(VALUES | {"weights": {"ce": 0.5, "triplet": 1, "self": 1}, "label_smoothing": 0.1}, "digits")
+    plain, longer = (plan.objectives[name] for name in ("independent", LONGER))
+    assert longer == plain and (longer.ce, longer.triplet, longer.label_smoothing) == (0.5, 1, 0.1)
+    warm = plan_from(VALUES | {"start": "pretrained"}, "digits").objectives[LONGER]
+    assert warm.start == "fresh"  # its only stage is the first one
+
+
+def test_a_setting_is_not_dropped_because_it_is_empty() -> None:
+    with pytest.raises(ValidationError, match=r"n_train\n  Input should be a valid integer"):
+        plan_from(VALUES | {"n_train": None}, "digits")
+    assert plan_from({"n_train": None, "pairs": [["resnet8"]]}, "cifar10").data == Images(name="cifar10")

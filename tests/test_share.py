@@ -26,7 +26,7 @@ from ctsl_lib.metrics.evaluation import evaluate, predict
 from ctsl_lib.training.recipe import Recipe
 from ctsl_share import export_weights, load_weights
 from ctsl_share.card import card
-from ctsl_share.histories import histories
+from ctsl_share.histories import histories, write_tensorboard
 from ctsl_share.writing import over_seeds
 
 REFERENCE = ROOT / "data" / "weights"
@@ -260,7 +260,7 @@ def test_the_table_of_a_data_set_and_tensorboard(ctsl, tmp_path: Path) -> None:
     given = [part for value in settings for part in ("-p", value)]
     status, _, error = ctsl("export", "digits", *given)
     assert status == 1 and "no run of digits with profile 'small' has a record" in error
-    assert "`ctsl train digits --profile small` makes them" in error
+    assert "`ctsl train digits --profile small -p 'pairs=[[tiny_cnn, tiny_cnn]]' -p seeds=2 -p epochs=2" in error
     status, _, error = ctsl("train", "digits", *given, "--processes", "1")
     assert status == 0, error
     status, said, error = ctsl("export", "digits", *given, "--tensorboard", "events")
@@ -268,7 +268,8 @@ def test_the_table_of_a_data_set_and_tensorboard(ctsl, tmp_path: Path) -> None:
     assert "8 curves for TensorBoard in events" in said and "4 runs" in said
     frame = pd.read_csv(tmp_path / "results" / "histories.csv")
     assert set(frame["method"]) == {"stage 1", "tfkd"}
-    events = EventAccumulator(str(tmp_path / "events" / "digits" / "tiny_cnn+tiny_cnn" / "tfkd" / "seed1-peer2"))
+    [folder] = (tmp_path / "events" / "digits" / "tiny_cnn+tiny_cnn" / "tfkd").glob("seed1-peer2-*")
+    events = EventAccumulator(str(folder))
     events.Reload()
     found = [(event.step, event.value) for event in events.Scalars("loss/self")]
     chosen = frame[(frame["method"] == "tfkd") & (frame["seed"] == 1) & (frame["peer"] == 2)]
@@ -296,3 +297,12 @@ def test_without_tensorboard_one_line_says_what_to_install(tmp_path: Path) -> No
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "--tensorboard needs the package tensorboard, which is not installed" in done.stderr
     assert not (tmp_path / "events").exists()
+
+
+def test_runs_that_differ_in_their_epochs_have_curves_of_their_own(tmp_path: Path) -> None:
+    records = [
+        run(QUICK.model_copy(update={"recipe": QUICK.recipe.model_copy(update={"epochs": n})}), Store(tmp_path))
+        for n in (1, 2)
+    ]
+    count = write_tensorboard(histories([("independent", record) for record in records]), tmp_path / "events")
+    assert count == 4 == len({path.parent for path in (tmp_path / "events").rglob("events.out.*")})

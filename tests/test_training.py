@@ -1,6 +1,7 @@
 """The loop: what it changes, what it leaves alone, and that it is the same every time."""
 
 import shutil
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -9,13 +10,14 @@ from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.types import Dataset
 from ctsl_lib.errors import NonFiniteLossError
 from ctsl_lib.losses.methods import METHODS
-from ctsl_lib.losses.objective import Objective
+from ctsl_lib.losses.objective import REGISTERED, Objective, term
+from ctsl_lib.losses.terms import Step
 from ctsl_lib.models.peer import Peer, frozen_copy
 from ctsl_lib.models.precision import autocast
 from ctsl_lib.models.registry import build_peer
 from ctsl_lib.training.batches import FrozenLogits
 from ctsl_lib.training.history import History
-from ctsl_lib.training.loop import _Terms, train
+from ctsl_lib.training.loop import _Terms, compile_networks, train
 from ctsl_lib.training.recipe import Recipe, learning_rate_factor
 
 SHORT = Recipe(epochs=2, batch_size=40, padding=1)
@@ -105,6 +107,21 @@ def test_compiled_relation_losses_train_to_the_same_within_rounding(data: Datase
     _, history = go(data, METHODS["rkd"], recipe=one)
     _, compiled = go(data, METHODS["rkd"], recipe=one.model_copy(update={"compile": True}))
     assert compiled.terms[0]["angle"] == pytest.approx(history.terms[0]["angle"], rel=1e-3)
+
+
+def test_every_network_of_a_process_is_compiled(data: Dataset) -> None:
+    names = ("tiny_cnn", "tiny_resnet", "pocket_cnn", "wide_cnn")
+    images = data.normalise(data.train.images[:8])
+    for _ in range(2):  # two runs of one process
+        graphs: list[object] = []
+        networks = [build_peer(name, 1, 10, seed=0) for name in names]
+        compile_networks(networks, backend=lambda graph, _, made=graphs: made.append(graph) or graph.forward)
+        for peer in networks:
+            before = len(graphs)
+            peer.train()(images).logits.sum().backward()
+            with torch.no_grad():
+                peer.eval()(images)
+            assert len(graphs) >= before + 2
 
 
 def test_history_has_every_term_and_epoch(data: Dataset) -> None:
@@ -207,3 +224,27 @@ def test_schedules() -> None:
     assert one_cycle == pytest.approx([0.04, 1, 0.5, 0], abs=1e-9)
     cosine = [learning_rate_factor(Recipe(schedule="cosine"), share) for share in (0, 0.5, 1)]
     assert cosine == pytest.approx([1, 0.5, 0], abs=1e-9)
+
+
+@pytest.fixture
+def steep_term() -> Iterator[None]:
+    @term("steep")
+    def steep(step: Step, k: int) -> torch.Tensor:
+        """Finite, with a gradient that no step can follow."""
+        return 1e20 * step.outputs[k].logits.mean()
+
+    yield
+    del REGISTERED["steep"]
+
+
+def test_weights_that_are_not_finite_after_the_last_step_are_told(data: Dataset, steep_term: None) -> None:
+    one_step = Recipe(epochs=1, batch_size=120, learning_rate=1e30)
+    with pytest.raises(NonFiniteLossError, match=r"\S+ of peer 0 is not finite after the last step"):
+        go(data, Objective(steep=1), recipe=one_step)
+
+
+@pytest.mark.parametrize("method", ["dml", "rkd", "tfkd"])
+def test_answers_that_are_not_finite_are_told_as_a_loss_that_is_not(data: Dataset, method: str) -> None:
+    steep = Recipe(epochs=2, batch_size=30, learning_rate=1e30)
+    with pytest.raises(NonFiniteLossError, match=r"loss is not finite in epoch \d, step \d"):
+        go(data, METHODS[method], recipe=steep)

@@ -151,7 +151,10 @@ def table(
     records = [record for record in found if record is not None]
     frame = frame_of(records, names)
     if not len(frame):
-        raise ValueError(f"no records of the main job in {store.root}; run `ctsl reproduce` first")
+        raise ValueError(
+            f"no records of the main job in {store.root}; `ctsl reproduce` writes them to results/records, which "
+            "`CTSL_RECORDS=results/records ctsl table` reads"
+        )
     known = [str(column) for column in frame if column not in COLUMNS]
     if metric not in known:
         raise ValueError(
@@ -184,7 +187,8 @@ def notebooks(
     unused = set(load_profile(profile)) - known
     if unused:
         raise ValueError(f"profile {profile!r} sets what no notebook has: {', '.join(sorted(unused))}")
-    parameters = {path: profile_for(path, profile) | given for path in paths}
+    dataset = given.get("dataset")
+    parameters = {path: profile_for(path, profile, dataset=dataset) | given for path in paths}
     _run_notebooks(parameters, out, processes=processes, cell_timeout=cell_timeout)
 
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from traitlets.config import Config
 
 from ctsl_lib import ROOT
-from ctsl_lib.data.specs import Digits, Images, Market1501
+from ctsl_lib.data.catalogue import data_class
 from ctsl_lib.environment import shows_progress
 from ctsl_lib.errors import NotebookError
 from ctsl_lib.experiments.profiles import PROFILES, load_profile
@@ -27,8 +27,8 @@ from ctsl_lib.losses.objective import Objective
 from ctsl_lib.training.recipe import Recipe
 
 NOTEBOOKS = ROOT / "notebooks"
-SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Images, Digits, Market1501, Objective, Spec)
-"""Where the range of a parameter is stated, once."""
+SPECIFIED: tuple[type[BaseModel], ...] = (Recipe, Objective, Spec)
+"""Where the range of a parameter is stated, once; that of a setting of the data is stated by the data set."""
 NUMBERED = re.compile(r"[0-9]{2}[a-z]?_")
 """How the name of a notebook begins; a letter puts it between two numbers."""
 LONGEST = 103
@@ -96,7 +96,8 @@ def _type(node: ast.expr) -> Any:
 def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """The given parameters as the types that the notebook declares.
 
-    A parameter named like a field of a spec (epochs, label_noise, ...) must be in that field's range as well.
+    A parameter named like a field of a spec (epochs, label_noise, ...) must be in that field's range as well. For
+    settings of the data that is the range of the notebook's parameter `dataset`; a notebook without one has the digits.
 
     Args:
         path: the notebook.
@@ -106,6 +107,7 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises: ValueError on a parameter that the notebook does not have, and on a value that does not fit.
     """
     declared = declared_parameters(path)
+    models = (*SPECIFIED, data_class(str(given.get("dataset", _default_data_set(declared)))))
     checked = {}
     for name, value in given.items():
         if name not in declared:
@@ -114,7 +116,7 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         kind = declared[name][0]
         try:
             checked[name] = TypeAdapter(kind).validate_python(value, strict=kind is bool)
-            for model in SPECIFIED:
+            for model in models:
                 field = model.model_fields.get(name)
                 if field is not None:
                     ranged: Any = Annotated[field.annotation, None, *field.metadata]  # at least one is needed
@@ -126,21 +128,25 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def profile_for(path: Path, name: str, folder: Path = PROFILES) -> dict[str, Any]:
+def _default_data_set(declared: Mapping[str, tuple[Any, Any]]) -> str:
+    _, dataset = declared.get("dataset", (str, "digits"))
+    return str(dataset)
+
+
+def profile_for(path: Path, name: str, folder: Path = PROFILES, *, dataset: str | None = None) -> dict[str, Any]:
     """The part of a profile that a notebook has parameters for; one profile serves several notebooks.
 
     Args:
         path: the notebook.
         name: of the profile.
         folder: where the profiles are.
+        dataset: that the notebook is given; by default its own.
 
     Returns: parameter -> value.
     """
     declared = declared_parameters(path)
-    _, dataset = declared.get("dataset", (str, ""))
-    return {
-        name: value for name, value in load_profile(name, folder, dataset=dataset).items() if name in declared
-    }
+    settings = load_profile(name, folder, dataset=dataset or _default_data_set(declared))
+    return {name: value for name, value in settings.items() if name in declared}
 
 
 def run_notebook(

@@ -48,10 +48,13 @@ def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> "Plan":
 
     Raises: ValueError that names what does not exist or does not fit.
     """
-    from ctsl_lib.experiments.plan import plan_from
+    from ctsl_lib.experiments.plan import NOTEBOOKS_ONLY, plan_from
 
-    dataset = check_data_set(dataset)
-    return plan_from(load_profile(profile, dataset=dataset) | parse_assignments(parameter or []), dataset)
+    dataset, changes = check_data_set(dataset), parse_assignments(parameter or [])
+    for name in NOTEBOOKS_ONLY:
+        if name in changes:
+            raise ValueError(f"{name} is a parameter of notebooks; this command works on {dataset}")
+    return plan_from(load_profile(profile, dataset=dataset) | changes, dataset)
 
 
 @app.command()

@@ -14,7 +14,7 @@ def order(labels: Tensor, batch_size: int, images_per_class: int, seed: int, epo
         batch_size: images in a batch.
         images_per_class: 0 for a random order. Else, as K, every batch holds batch_size / K different classes, K
             images of each. All classes come equally often up to one turn, and so do the images of a class; one with
-            fewer than K images shows some of them twice.
+            fewer than K images shows some of them twice in a batch, and so may one whose turn ends within a batch.
         seed: of the run. epoch: from 0; each has its own order.
 
     Raises: ValueError where a batch needs more classes than there are.

@@ -4,6 +4,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from ctsl_lib.errors import DataError
 from ctsl_lib.randomness import generator
 
 
@@ -16,7 +17,14 @@ def stratified(indices: Tensor, labels: Tensor, *, size: int, seed: int) -> tupl
         seed: fixes the choice.
 
     Returns: the others, and those split off.
+    Raises: DataError where one of both parts would be too small to have every class.
     """
+    classes = len(labels[indices].unique())
+    if min(size, len(indices) - size) < classes:
+        raise DataError(
+            f"{size} of {len(indices)} images cannot be split off with every class in proportion, as both parts need "
+            f"{classes} images or more; change n_train or n_validation"
+        )
     others, chosen = train_test_split(
         indices.numpy(), test_size=size, stratify=labels[indices].numpy(), random_state=seed % 2**32
     )

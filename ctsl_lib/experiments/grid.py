@@ -251,6 +251,7 @@ def _error(future: Future[Record]) -> Exception | None:
     except Exception as error:
         if not _concerns_one_run(error):
             raise
+        error.__traceback__ = None  # it would keep the failed run's networks in memory while the next one trains
         return error
     return None
 

@@ -63,7 +63,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     def _known(self) -> dict[str, Objective]:
         full = self.objective
         warm = full.model_copy(update={"start": "pretrained"})
-        known = methods(full) | {LONGER: Objective(), WARM: warm} | factorial(full) | baselines(self.teacher)
+        longer = methods(full)["independent"].model_copy(update={"start": "fresh"})
+        known = methods(full) | {LONGER: longer, WARM: warm} | factorial(full) | baselines(self.teacher)
         return known | self.rows
 
     @property
@@ -203,7 +204,7 @@ def plan_from(values: Mapping[str, Any], dataset: str, *, others: Literal["refus
         if others == "refuse" and name not in known and name not in NOTEBOOKS_ONLY:
             raise ValueError(f"a plan has no setting {name!r}{suggestion(name, known)}")
     kind = data_class(dataset)
-    given = {name: values[name] for name in sorted(_data_names() & values.keys()) if values[name] is not None}
+    given = {name: values[name] for name in sorted(_data_names() & values.keys())}
     foreign = [f"{name} = {value!r}" for name, value in given.items() if name not in kind.model_fields and value]
     if foreign:
         raise ValueError(f"{dataset} has no setting for {', '.join(foreign)}")

@@ -127,7 +127,9 @@ def _train(
         data,
         spec.recipe,
         derive_seed(spec.seed, "training", spec.stage),
-        frozen=frozen_copies(pretrained) if pretrained is not None else None,
+        frozen=frozen_copies(pretrained)
+        if pretrained is not None and spec.objective.learns_from_frozen
+        else None,
         evaluate_on=spec.evaluate_on,
         checkpoint=checkpoint,
         progress=progress,

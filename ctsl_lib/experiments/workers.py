@@ -163,7 +163,7 @@ def _serve(connection: Connection) -> None:
             return
         except Exception as error:
             error.add_note("".join(traceback.format_exception(error)))
-            answer = error, None
+            answer = error.with_traceback(None), None  # its frames would keep what the task had in memory
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nbclient sets it back
         try:
             connection.send(answer)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ctsl_lib.errors import NonFiniteInputError
+
 
 def check_embeddings(embeddings: Mapping[str, Tensor], *, minimum: int, term: str) -> None:
     """Check that these are embeddings (B, D) of one batch, and that all numbers are finite.
@@ -30,7 +32,7 @@ def check_embeddings(embeddings: Mapping[str, Tensor], *, minimum: int, term: st
 
 
 def check_finite(**tensors: Tensor) -> None:
-    """Raise a ValueError if a tensor on the CPU holds NaN or infinity.
+    """Raise a NonFiniteInputError, which is a ValueError, if a tensor on the CPU holds NaN or infinity.
 
     On a GPU nothing is checked here, because the program would have to wait for the GPU's answer. There such a
     value makes the loss non-finite, and the training loop stops when it sees that.
@@ -38,4 +40,6 @@ def check_finite(**tensors: Tensor) -> None:
     for name, values in tensors.items():
         if values.device.type == "cpu" and not torch.isfinite(values).all():
             bad = int((~torch.isfinite(values)).sum())
-            raise ValueError(f"{name} of shape {tuple(values.shape)} holds {bad} values that are not finite")
+            raise NonFiniteInputError(
+                f"{name} of shape {tuple(values.shape)} holds {bad} values that are not finite"
+            )

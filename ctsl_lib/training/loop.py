@@ -1,6 +1,7 @@
 """One loop for every method and for both stages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from tqdm import tqdm
 
 from ctsl_lib.data.types import Dataset, SplitName
 from ctsl_lib.environment import shows_progress
-from ctsl_lib.errors import NonFiniteLossError
+from ctsl_lib.errors import NonFiniteInputError, NonFiniteLossError
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.metrics.evaluation import scores
 from ctsl_lib.models.peer import Peer
@@ -21,6 +22,9 @@ from ctsl_lib.training.history import History
 from ctsl_lib.training.optimizer import make_optimizer
 from ctsl_lib.training.recipe import Recipe, learning_rate_factor
 from ctsl_lib.training.resume import resume
+
+GRAPHS = 64
+"""How often the code that all networks share may be compiled in one run."""
 
 
 def train(
@@ -49,7 +53,8 @@ def train(
         progress: whether to draw a progress bar; by default unless the environment variable CTSL_PROGRESS is 0.
 
     Returns: the curves of terms and accuracies.
-    Raises: ValueError on settings that do not fit, NonFiniteLossError if a term becomes NaN or infinite.
+    Raises: ValueError on settings that do not fit, NonFiniteLossError if a term or a weight becomes NaN or
+        infinite.
     """
     _check_settings(peers, objective, data, recipe, frozen, evaluate_on)
     steps = len(data.train) // recipe.batch_size
@@ -57,8 +62,7 @@ def train(
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(recipe, step / (recipe.epochs * steps)))
     frozen_logits = FrozenLogits(frozen, data, recipe)
     if recipe.compile and data.train.images.is_cuda:  # on a CPU, compiling takes longer than it saves
-        for network in (*peers, *frozen_logits.frozen):
-            network.compile()
+        compile_networks([*peers, *frozen_logits.frozen])
     first, history = resume(checkpoint, peers, optimizer, scheduler, objective, recipe, steps)
 
     epochs = range(first, recipe.epochs)
@@ -85,6 +89,7 @@ def train(
                 "history": history.model_dump(),
             }
             checkpoint.end_of_epoch(state, epoch + 1, recipe.epochs)
+    _check_weights(peers)
     return history
 
 
@@ -129,12 +134,44 @@ def _epoch(
             draws = derive_seed(batches.seed, "dropout", batches.epoch, step, group[0])
             with seeded(draws, images.device), autocast(images.device, recipe.precision):
                 outputs = [peer(images) for peer in peers]  # all forwards first
-            losses = objective(outputs, labels, copies, only=group, compiled=recipe.compile)
+            try:
+                losses = objective(outputs, labels, copies, only=group, compiled=recipe.compile)
+            except NonFiniteInputError as error:
+                raise NonFiniteLossError(_where(batches.epoch, step) + str(error)) from None
             total = epoch_terms.add(dict(zip(group, losses, strict=True)))  # for each peer a dict: term -> scalar
             total.backward()
             optimizer.step()
         scheduler.step()
     return epoch_terms.means(len(peers), len(batches))
+
+
+def compile_networks(networks: Sequence[Peer], backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile networks, however many were compiled in this process before.
+
+    All peers share the code of `Peer.forward`, and torch compiles one code eight times by default: for each kind of
+    network in training, frozen and evaluated. After that it runs the rest uncompiled, without an error.
+
+    Args:
+        networks: peers and frozen copies; they are changed.
+        backend: of `torch.compile`.
+    """
+    torch.compiler.reset()
+    torch._dynamo.config.cache_size_limit = GRAPHS  # from torch 2.7 on `recompile_limit`, known by both names
+    for network in networks:
+        network.compile(backend=backend)
+
+
+def _where(epoch: int, step: int) -> str:
+    """How a message says where a loss is not finite."""
+    return f"loss is not finite in epoch {epoch + 1}, step {step + 1}: "
+
+
+def _check_weights(peers: Sequence[Peer]) -> None:
+    """Raise a NonFiniteLossError if the last step, whose loss was finite, has left weights that are not."""
+    for k, peer in enumerate(peers):
+        for name, values in peer.state_dict().items():
+            if not torch.isfinite(values).all():
+                raise NonFiniteLossError(f"{name} of peer {k} is not finite after the last step")
 
 
 class _Terms:
@@ -164,7 +201,7 @@ class _Terms:
         step = next(step for step in unchecked if not torch.isfinite(self.values[step]).all())
         pairs = zip(self.names[step], self.values[step].tolist(), strict=True)
         terms = ", ".join(f"peer {k} {name} = {value:g}" for (k, name), value in pairs)
-        raise NonFiniteLossError(f"loss is not finite in epoch {self.epoch + 1}, step {step + 1}: {terms}")
+        raise NonFiniteLossError(_where(self.epoch, step) + terms)
 
     def means(self, peers: int, steps: int) -> list[dict[str, float]]:
         """For each peer a dict: term -> mean over the steps."""
