@@ -41,8 +41,12 @@ from ctsl_lib.losses.objective import GROUPS, TERMS, Objective  # noqa: E402
 
 RECORDS = ROOT / "data" / "records"
 BRACES = re.compile(r"\{\{\s*(.+?)\s*\}\}", re.DOTALL)
-ROWS = {"uniform": Objective(ce=5, label_smoothing=0.8), "five_times": Objective(ce=5)}
-"""Rows of weights that no profile lists: a uniform teacher, and the labels with five times the loss."""
+ROWS = {
+    "uniform": Objective(ce=5, label_smoothing=0.8),
+    "five_times": Objective(ce=5),
+    "nine_times": Objective(ce=9),
+}
+"""Rows of weights that no profile lists: a uniform teacher, and the labels with five and nine times the loss."""
 KNOWN = (*METHODS, LONGER, WARM, *ABLATIONS, *ROWS)
 OPTIONS = {"metric": "top1", "part": "", "decimals": "", "table": "digits/digits", "peers": ""}
 
