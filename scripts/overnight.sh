@@ -22,7 +22,8 @@ for seeds in 1 2 3; do
   train cifar100 "resnet14, resnet14" "$rest" $seeds
 done
 for seeds in 4 5; do train cifar100 "resnet14, resnet14" "$main" $seeds; done
-# and a row that was added to the plan
+# and rows that were added to the plan: label smoothing, and the soft target that this search chooses
+#   python -m scripts.search soft_targets --dataset cifar100 --profile overnight --seeds 2 --validation 5000
 train cifar100 "resnet14, resnet14" "label_smoothing" 3
 
 # 2 The map of regimes: 600,000 image passes, pair of ResNet-8

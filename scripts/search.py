@@ -136,6 +136,18 @@ def overnight_weights(base: Spec) -> dict[str, Spec]:
     return _with_objectives(base.model_copy(update={"peers": ("resnet8", "resnet8")}), rows)
 
 
+def soft_targets(base: Spec) -> dict[str, Spec]:
+    """Candidates for a teacher without an opinion: the share of the same probability for all classes, and the loss.
+
+    The first is label smoothing as it is usual; the last is the uniform teacher of the digits.
+    """
+    rows = {
+        f"ce={ce:g} label_smoothing={share:g}": {"ce": ce, "label_smoothing": share}
+        for ce, share in ((1, 0.1), (1, 0.3), (2, 0.5), (5, 0.8))
+    }
+    return _with_objectives(base.model_copy(update={"peers": ("resnet8", "resnet8")}), rows)
+
+
 SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
     "recipe": recipes,
     "weights": weights,
@@ -146,6 +158,7 @@ SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
     "rival": rival,
     "overnight_weights": overnight_weights,
     "batch_norm": batch_norm,
+    "soft_targets": soft_targets,
 }
 
 
