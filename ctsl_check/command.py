@@ -14,7 +14,7 @@ app = typer.Typer()
 @app.command()
 def check(
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:N. [default: cuda if there is one]")
+        str | None, typer.Option(help=r"cpu, cuda or cuda:N. \[default: cuda if there is one]")
     ] = None,
     sample: Annotated[int, typer.Option(min=0, help="Committed records that are made again.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Draws the records, and the epoch of the kill.")] = 0,

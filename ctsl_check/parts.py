@@ -59,6 +59,10 @@ def check(
     unknown = [number for number in parts if number not in calls]
     if unknown:
         raise ValueError(f"part must be among {', '.join(map(str, calls))}, got {unknown[0]}")
+    options: dict[str, str | int | list[int]]
+    options = {"device": str(device), "sample": sample, "seed": seed, "longest": f"{longest:g}"}
+    options |= {"part": sorted(set(parts))} if set(parts) < set(calls) else {}
+    options |= {} if compiled else {"no-compiled": ""}
     done: list[Part] = []
     for number in sorted(set(parts)):
         started = time.perf_counter()
@@ -74,6 +78,6 @@ def check(
         device=where,
         commit=current_commit(),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        options={"device": str(device), "sample": sample, "seed": seed, "longest": f"{longest:g}"},
+        options=options,
         parts=done,
     )

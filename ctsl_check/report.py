@@ -62,7 +62,8 @@ class Report(BaseModel, frozen=True):
     commit: str
     finished: str
     """UTC, ISO 8601."""
-    options: dict[str, str | int]
+    options: dict[str, str | int | list[int]]
+    """Those of the command that makes the report, by name; one that is given several times has a list."""
     parts: list[Part]
 
     @property
@@ -83,6 +84,16 @@ class Report(BaseModel, frozen=True):
         text += f"; {skipped} were not possible here" if skipped else ""
         return "\n".join([f"{text}.", *self.off])
 
+    @property
+    def command(self) -> str:
+        """The command that makes this report."""
+        given = [
+            f"--{name} {one}".rstrip()
+            for name, value in self.options.items()
+            for one in (value if isinstance(value, list) else [value])
+        ]
+        return " ".join(["ctsl check", *given])
+
     def as_markdown(self) -> str:
         """The report for an issue or the appendix of a paper."""
         verdict, *off = self.in_words().splitlines()
@@ -90,7 +101,7 @@ class Report(BaseModel, frozen=True):
             "# Reproducibility check", "",
             f"On {self.device}, commit {self.commit}, {self.finished}: **{verdict}**", "",
             *(f"- {line}" for line in off), *[""] * bool(off),
-            f"`ctsl check {' '.join(f'--{name} {value}' for name, value in self.options.items())}`", "",
+            f"`{self.command}`", "",
         ]  # fmt: skip
         return "\n".join(head) + "\n" + "\n\n".join(part.as_markdown() for part in self.parts) + "\n"
 

@@ -95,7 +95,7 @@ def load_plugins() -> None:
 
     Raises: ValueError if a module or file does not exist, or if another module has the name of the file.
     """
-    for name in filter(None, os.environ.get("CTSL_PLUGINS", "").split(",")):
+    for name in filter(None, map(str.strip, os.environ.get("CTSL_PLUGINS", "").split(","))):
         path = (ROOT / expanded("CTSL_PLUGINS", name)).resolve() if name.endswith(".py") else None
         if path is not None and str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))

@@ -92,7 +92,7 @@ def export(
     frame = histories(named)
     if events is not None:
         count = write_tensorboard(frame, events)
-        typer.echo(f"{count} curves for TensorBoard in {events}")
+        typer.echo(f"the curves of {count} peers for TensorBoard in {events}")
     write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False))
     typer.echo(f"{len(named)} runs, {len(frame)} values in {path}")
 

@@ -282,9 +282,12 @@ def test_the_command_writes_its_report(
     assert report.in_words() in said and "5 committed records made again" in said
     assert [part.title[0] for part in report.parts] == ["1", "5"]
     assert (tmp_path / "check.md").read_text() == report.as_markdown()
+    given = "--device cpu --sample 1 --seed 3 --longest 12 --part 1 --part 5"
+    assert f"`ctsl check {given}`" in report.as_markdown()
     with monkeypatch.context() as patched:  # no number is as exact as that
         patched.setitem(TOLERANCE, "fp32", (0.0, 0.0))
-        status, said, _ = ctsl("--part", "2", "--no-compiled")
+        status, said, _ = ctsl("--part", "2", "--no-compiled", "--markdown", "eager.md")
+    assert "--part 2 --no-compiled`" in (tmp_path / "eager.md").read_text()
     assert status == 1 and "6 of 12 things are off" in said and "2 losses: angle, fp32, eager: value" in said
     status, _, error = ctsl("--part", "7")
     assert status == 1 and error == "error: part must be among 1, 2, 3, 4, 5, 6, got 7\n"

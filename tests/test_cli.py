@@ -37,6 +37,12 @@ def ctsl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return call
 
 
+def test_help_says_what_an_option_is_by_default(ctsl) -> None:
+    for command, default in (("train", "[default: one a core"), ("check", "[default: cuda if there")):
+        _, said, _ = ctsl(command, "--help")
+        assert default in " ".join(said.replace("│", " ").split())
+
+
 def test_help_of_every_command(ctsl) -> None:
     status, top, _ = ctsl("--help")
     assert status == 0

@@ -222,7 +222,7 @@ def test_unknown_methods_and_weights_are_named() -> None:
 
 def test_the_table_notebook_shows_the_digits() -> None:
     declared = {name: value for name, (_, value) in declared_parameters(NOTEBOOKS / "10_tables.ipynb").items()}
-    assert declared.pop("run_missing") is False
+    assert declared.pop("run_missing") is False and declared.pop("size") is None
     profile = load_profile("digits")
     assert profile.pop("run_missing") is True and declared == profile
     spec, [equal, _] = Spec(), plan_from(profile, "digits").pairs
@@ -234,7 +234,9 @@ def test_the_table_notebook_shows_the_digits() -> None:
 
 @pytest.mark.parametrize("name", ["small", "overnight", "short", "paper"])
 def test_profiles_of_real_images_leave_nothing_of_the_digits_in_the_table(name: str) -> None:
-    assert set(load_profile(name)) | {"dataset"} == set(declared_parameters(NOTEBOOKS / "10_tables.ipynb"))
+    assert set(load_profile(name)) | {"dataset", "size"} == set(
+        declared_parameters(NOTEBOOKS / "10_tables.ipynb")
+    )
     plan = plan_from({"label_noise": 0.4} | load_profile(name), "cifar100")
     assert plan.data.label_noise == 0
 

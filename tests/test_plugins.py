@@ -80,7 +80,7 @@ def test_plugins_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("CTSL_PLUGINS", str(tmp_path / "test_broken_plugin.py"))
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         load_plugins()
-    monkeypatch.setenv("CTSL_PLUGINS", "no_such_module,json")
+    monkeypatch.setenv("CTSL_PLUGINS", "json, no_such_module")
     with pytest.raises(ValueError, match="names no_such_module, which does not exist"):
         load_plugins()
 

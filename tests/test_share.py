@@ -265,7 +265,7 @@ def test_the_table_of_a_data_set_and_tensorboard(ctsl, tmp_path: Path) -> None:
     assert status == 0, error
     status, said, error = ctsl("export", "digits", *given, "--tensorboard", "events")
     assert status == 0, error
-    assert "8 curves for TensorBoard in events" in said and "4 runs" in said
+    assert "the curves of 8 peers for TensorBoard in events" in said and "4 runs" in said
     frame = pd.read_csv(tmp_path / "results" / "histories.csv")
     assert set(frame["method"]) == {"stage 1", "tfkd"}
     [folder] = (tmp_path / "events" / "digits" / "tiny_cnn+tiny_cnn" / "tfkd").glob("seed1-peer2-*")

@@ -13,7 +13,7 @@ WALLTIME = re.compile(r"\d{1,3}:[0-5]\d:[0-5]\d")
 
 Engine = Annotated[
     str | None,
-    typer.Option("--executor", help="local or dask. [default: dask with --scheduler or --slurm, else local]"),
+    typer.Option("--executor", help=r"local or dask. \[default: dask with --scheduler or --slurm, else local]"),
 ]
 Scheduler = Annotated[
     str | None,
@@ -21,10 +21,10 @@ Scheduler = Annotated[
 ]
 Slurm = Annotated[bool, typer.Option("--slurm", help="Queue jobs of SLURM, one worker each.")]
 Partition = Annotated[str | None, typer.Option(help="SLURM: where to queue.")]
-Walltime = Annotated[str | None, typer.Option(metavar="HH:MM:SS", help="SLURM: of a job. [default: 04:00:00]")]
-Gpus = Annotated[int | None, typer.Option(min=0, max=1, help="SLURM: GPUs of a job. [default: 0]")]
-MostWorkers = Annotated[int | None, typer.Option(min=1, help="SLURM: the most jobs at once. [default: 4]")]
-Memory = Annotated[str | None, typer.Option(help="SLURM: of a job. [default: 8GiB]")]
+Walltime = Annotated[str | None, typer.Option(metavar="HH:MM:SS", help=r"SLURM: of a job. \[default: 04:00:00]")]
+Gpus = Annotated[int | None, typer.Option(min=0, max=1, help=r"SLURM: GPUs of a job. \[default: 0]")]
+MostWorkers = Annotated[int | None, typer.Option(min=1, help=r"SLURM: the most jobs at once. \[default: 4]")]
+Memory = Annotated[str | None, typer.Option(help=r"SLURM: of a job. \[default: 8GiB]")]
 Sbatch = Annotated[
     list[str] | None,
     typer.Option("--sbatch", metavar="OPTION", help="SLURM: a further option of sbatch, repeated."),

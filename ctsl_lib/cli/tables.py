@@ -30,7 +30,9 @@ Profile = Annotated[str, typer.Option(help="A file of notebooks/profiles without
 Parameter = Annotated[
     list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Another value for the profile.")
 ]
-Processes = Annotated[int | None, typer.Option(min=1, help="Runs side by side. [default: one a core]")]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help=r"Runs side by side. \[default: one a core, a single one with CUDA]")
+]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each run; they change last digits.")]
 RECENT = 2000
 """Records that estimates of cost rest on, the newest ones."""

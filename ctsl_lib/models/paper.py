@@ -1,7 +1,8 @@
 """The paper's networks for small images: torchvision's classes with a first layer that keeps the size of the image.
 
 Networks made for images of 224x224 halve them two to four times before the first block. Here the first convolution
-is 3x3 with stride 1, and the pooling after it is left out; the rest is torchvision's.
+is 3x3 with stride 1, and the pooling right after it is left out, but for AlexNet, SqueezeNet and VGG-11; the rest is
+torchvision's.
 """
 
 from collections.abc import Sequence
