@@ -177,6 +177,12 @@ def pencil_equals(found: Any, expected: Any, mistakes: list[tuple[Any, str]], to
         mistakes: (wrong answer, words); a wrong dict may hold only the wrong entries.
         tolerance: the relative difference that is allowed for rounding.
     """
+    if (
+        isinstance(found, tuple | list | np.ndarray)
+        and len(found) == 1
+        and _named(expected).keys() == {"the number"}
+    ):
+        (found,) = found
     right, got = _named(expected), _named(found)
     if got.keys() != right.keys():
         named = isinstance(expected, dict)
@@ -233,9 +239,20 @@ def _guess(value: float, right: float, tolerance: float) -> str:
     for words, slip in slips.items():
         if right and _near(value, slip, tolerance):
             return words
-    if _near(value, right, 10 * tolerance):
+    if _rounded(value, right):
         return " is nearly right: give three digits, and round only at the end"
     return f" is not right: it is too {'large' if value > right else 'small'}"
+
+
+def _rounded(value: float, right: float) -> bool:
+    """Whether a number is the right one, rounded to one or two digits."""
+    if not right:
+        return False
+    units = (10.0 ** (math.floor(math.log10(abs(right))) - place) for place in (0, 1))
+    return any(
+        abs(value - right) <= 0.501 * unit and math.isclose(value / unit, round(value / unit), abs_tol=1e-6)
+        for unit in units
+    )
 
 
 def told(error: Exception, function: Any) -> str:

@@ -55,6 +55,10 @@ def gradient_of_labels_seen(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.softmax(dim=1) - F.one_hot(labels)) / len(logits)
 
 
+def gradient_of_six(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.softmax(dim=1) - F.one_hot(labels, 5)) / 6
+
+
 def gradient_agrees(answer: Tried) -> None:
     z, y = 2 * some(6, 5), torch.tensor([0, 1, 2, 4, 4, 3])
     leaf = z.clone().requires_grad_()
@@ -79,7 +83,10 @@ def gradient_knows_all_classes(answer: Tried) -> None:
         require(
             False, "it fails where the largest class is not among the labels: give one_hot the number of classes"
         )
-    equals(found.sum(dim=1), torch.zeros(3), what="the sum of each row of the gradient")
+    leaf = z.clone().requires_grad_()
+    right = gradient(F.cross_entropy(leaf, y), leaf)
+    many = {"divide by the number of images, whatever it is": right / 2}
+    equals(found, right, many, what="the gradient of 3 images, whose rows sum to zero")
 
 
 code(
@@ -101,6 +108,7 @@ code(
         gradient_without_mean: "mean over the images",
         gradient_over_batch: "over the images (dim=0)",
         gradient_of_labels_seen: "give one_hot the number of classes",
+        gradient_of_six: "whatever it is",
     },
     checks={"against autograd": gradient_agrees, "rows that sum to zero": gradient_knows_all_classes},
     why="""
@@ -143,6 +151,20 @@ def noise_with_repetition(labels: Tensor, share: float, num_classes: int) -> Ten
     return noisy
 
 
+def noise_of_one_class(labels: Tensor, share: float, num_classes: int) -> Tensor:
+    chosen = torch.randperm(len(labels))[: round(share * len(labels))]
+    noisy = labels.clone()
+    noisy[chosen] = torch.randint(num_classes, (1,))
+    return noisy
+
+
+def noise_of_the_first(labels: Tensor, share: float, num_classes: int) -> Tensor:
+    count = round(share * len(labels))
+    noisy = labels.clone()
+    noisy[:count] = torch.randint(num_classes, (count,))
+    return noisy
+
+
 def noise_has_the_right_share(answer: Tried) -> None:
     labels = torch.arange(100_000) % 10
     noisy = answer(labels, 0.4, 10)
@@ -158,6 +180,13 @@ def noise_has_the_right_share(answer: Tried) -> None:
     )
     require(abs(wrong - 0.297) > 0.01, "some images are chosen twice, so fewer are redrawn: use torch.randperm")
     require(abs(wrong - 0.36) < 0.01, f"at share 0.4 and 10 classes a share of {wrong:.2f} is wrong; see (00.2)")
+    other = noisy != labels
+    drawn = noisy[other].bincount(minlength=10) / other.sum()
+    require(
+        (drawn - 0.1).abs().max() < 0.01, "not all classes are drawn alike: draw one for each image, from all"
+    )
+    halves = other[:50_000].double().mean() - other[50_000:].double().mean()
+    require(halves.abs() < 0.02, "the images are not chosen at random: use torch.randperm")
 
 
 def noise_can_be_none(answer: Tried) -> None:
@@ -184,6 +213,8 @@ code(
         noise_in_place: "changes its argument `labels` in place",
         noise_always_wrong: "every redrawn label is wrong",
         noise_with_repetition: "chosen twice",
+        noise_of_one_class: "not all classes are drawn alike",
+        noise_of_the_first: "not chosen at random",
     },
     checks={"the share of wrong labels": noise_has_the_right_share, "a share of 0": noise_can_be_none},
     why="""

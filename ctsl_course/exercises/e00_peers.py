@@ -58,6 +58,15 @@ def totals_over_all(outputs: list[PeerOutput], labels: Tensor) -> list[Tensor]:
     ]
 
 
+def totals_of_nobody(outputs: list[PeerOutput], labels: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        response = [
+            total - F.cross_entropy(o.logits, labels)
+            for o, total in zip(outputs, totals_right(outputs, labels), strict=True)
+        ]
+    return [F.cross_entropy(o.logits, labels) + r for o, r in zip(outputs, response, strict=True)]
+
+
 def _three_peers() -> tuple[list[PeerOutput], Tensor]:
     logits = [some(4, 5, seed=k).requires_grad_() for k in range(3)]
     return [PeerOutput(z, z) for z in logits], torch.tensor([0, 1, 2, 3])
@@ -80,8 +89,19 @@ def totals_have_the_right_values(answer: Tried) -> None:
 
 def totals_detach(answer: Tried) -> None:
     outputs, labels = _three_peers()
-    reached = gradient(answer(outputs, labels)[0], outputs[1].logits, "the total of peer 1")
-    require(not reached.any(), "your target is not detached: the loss of peer 1 sends a gradient into peer 2")
+    right = [torch.stack(list(terms.values())).sum() for terms in METHODS["dml"](outputs, labels)]
+    for k, total in enumerate(answer(outputs, labels)):
+        for j in range(3):
+            reached = j != k and gradient(total, outputs[j].logits, f"the total of peer {k + 1}").any()
+            words = f"the loss of peer {k + 1} sends a gradient into peer {j + 1}"
+            require(not reached, f"your target is not detached: {words}")
+        own = outputs[k].logits
+        alone = {
+            "the response loss teaches nobody: you detach your own answer as well": gradient(
+                F.cross_entropy(own, labels), own
+            )
+        }
+        equals(gradient(total, own), gradient(right[k], own), alone, what=f"the gradient of peer {k + 1}'s total")
 
 
 code(
@@ -104,6 +124,7 @@ code(
         totals_taught_back: "your target is not detached",
         totals_summed: "take their mean",
         totals_over_all: "only two others",
+        totals_of_nobody: "teaches nobody",
     },
     checks={"the values for three peers": totals_have_the_right_values, "detached targets": totals_detach},
     why="""

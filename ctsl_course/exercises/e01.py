@@ -92,6 +92,11 @@ def soft_over_batch(logits: Tensor, t: float) -> Tensor:
     return e / e.sum(dim=0, keepdim=True)
 
 
+def soft_of_the_batch(logits: Tensor, t: float) -> Tensor:
+    e = ((logits - logits.max()) / t).exp()
+    return e / e.sum(dim=1, keepdim=True)
+
+
 def soft_agrees(answer: Tried) -> None:
     z = 2 * some(4, 5)
     mistakes = {
@@ -104,7 +109,7 @@ def soft_agrees(answer: Tried) -> None:
 
 
 def soft_stays_finite(answer: Tried) -> None:
-    z = torch.tensor([[1000.0, 0.0, -1000.0]])
+    z = torch.tensor([[1000.0, 999.0, -1000.0], [0.0, 1.0, 2.0]])
     found = answer(z, 1.0)
     require(
         torch.isfinite(found).all(),
@@ -133,6 +138,7 @@ code(
         soft_after: "before the softmax",
         soft_overflow: "exp overflows",
         soft_over_batch: "over the images (dim=0)",
+        soft_of_the_batch: "each row's largest logit",
     },
     checks={"formula (01.1) at t = 3": soft_agrees, "logits of 1000": soft_stays_finite},
     why="Every library subtracts the maximum in just this way. The answer stays the same, the overflow is gone.",

@@ -94,6 +94,12 @@ def hinton_teaches_back(z: Tensor, labels: Tensor, z_teacher: Tensor, t: float, 
     return (1 - weight) * F.cross_entropy(z, labels) + weight * t**2 * response_loss(z, z_teacher, t)
 
 
+def hinton_teaches_nobody(z: Tensor, labels: Tensor, z_teacher: Tensor, t: float, w: float) -> Tensor:
+    with torch.no_grad():
+        soft = response_loss(z, z_teacher, t)
+    return (1 - w) * F.cross_entropy(z, labels) + w * t**2 * soft
+
+
 def hinton_agrees(answer: Tried) -> None:
     z, z_teacher, labels, t, w = 2 * some(6, 5), 3 * some(6, 5, seed=1), torch.arange(6) % 5, 4.0, 0.7
     hard, soft = F.cross_entropy(z, labels), response_loss(z, z_teacher, t)
@@ -114,9 +120,16 @@ def hinton_agrees(answer: Tried) -> None:
 
 
 def hinton_leaves_the_teacher(answer: Tried) -> None:
-    z, z_teacher = some(4, 3).requires_grad_(), some(4, 3, seed=1).requires_grad_()
-    loss = answer(z, torch.tensor([0, 1, 2, 0]), z_teacher, 2.0, 0.5)
-    require(gradient(loss, z).abs().sum() > 0, "the student gets no gradient")
+    z, z_teacher, labels = (
+        some(4, 3).requires_grad_(),
+        some(4, 3, seed=1).requires_grad_(),
+        torch.tensor([0, 1, 2, 0]),
+    )
+    loss, right = answer(z, labels, z_teacher, 2.0, 0.5), hinton_right(z, labels, z_teacher, 2.0, 0.5)
+    alone = {
+        "the teacher's term passes no gradient to the student": gradient(0.5 * F.cross_entropy(z, labels), z)
+    }
+    equals(gradient(loss, z), gradient(right, z), alone, what="the gradient")
     require(
         gradient(loss, z_teacher).abs().sum() == 0,
         "right in value, but your target is not detached: the teacher is taught as well",
@@ -144,6 +157,7 @@ code(
         hinton_swapped: "swapped",
         hinton_soft_labels: "temperature 1",
         hinton_teaches_back: "not detached",
+        hinton_teaches_nobody: "passes no gradient",
     },
     checks={"formula (01b.1) at t = 4": hinton_agrees, "the gradient": hinton_leaves_the_teacher},
     why="The library's `Objective(ce=0.1, self=0.9, temperature=4, scale_self_by_t2=True, teacher=...)` is this loss.",

@@ -72,6 +72,11 @@ def relative_absolute(f: Tensor) -> Tensor:
     return torch.cdist(f, f)
 
 
+def relative_with_fixed_mean(f: Tensor) -> Tensor:
+    distances = torch.cdist(f, f)
+    return distances / (distances.sum() / (len(f) * (len(f) - 1))).detach()
+
+
 def relative_agrees(answer: Tried) -> None:
     f = 3 * some(6, 4)
     squares = torch.cdist(f, f) ** 2
@@ -97,6 +102,8 @@ def relative_has_a_gradient(answer: Tried) -> None:
         torch.isfinite(slope).all(),
         "right in value, but its gradient is NaN: the root has no slope at 0, on the diagonal; guard its input",
     )
+    right = gradient((relative_distances(f) ** 2).sum(), f)
+    equals(slope, right, what="the gradient (the mean distance moves with the embeddings, too)", rel=1e-3)
 
 
 code(
@@ -117,6 +124,7 @@ code(
         relative_squared: "squared distances",
         relative_with_root: "its gradient is NaN",
         relative_absolute: "not divided by their mean",
+        relative_with_fixed_mean: "the mean distance moves",
     },
     checks={
         "the values": relative_agrees,

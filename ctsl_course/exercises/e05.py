@@ -77,6 +77,11 @@ def epochs_above(curve: Sequence[float], level: float) -> int | None:
     return next((epoch for epoch, value in enumerate(curve, start=1) if value > level), None)
 
 
+def epochs_stays(curve: Sequence[float], level: float) -> int | None:
+    stays = (n for n in range(len(curve)) if all(value >= level for value in curve[n:]))
+    return next((epoch + 1 for epoch in stays), None)
+
+
 def epochs_last(curve: Sequence[float], level: float) -> int | None:
     return max((epoch for epoch, value in enumerate(curve, start=1) if value >= level), default=None)
 
@@ -87,11 +92,14 @@ def epochs_or_error(curve: Sequence[float], level: float) -> int | None:
 
 def epochs_agree(answer: Tried) -> None:
     curve = [10.0, 50.0, 70.0, 60.0, 90.0]
-    found = answer(curve, 55)
+    found = answer.function(curve, 55)
     require(found != 2, "epochs are counted from 1")
     require(found != 5, "this is the last epoch at or above the level; the first one is asked for")
     require(found == 3, f"for the curve {curve} and the level 55 the epoch is not {found}")
-    require(answer(curve, 70) == 3, "a value equal to the level reaches it: compare with >=")
+    require(answer.function(curve, 50) == 2, "a value equal to the level reaches it: compare with >=")
+    require(
+        answer.function(curve, 70) == 3, "the curve falls again after it has reached 70; the first time counts"
+    )
 
 
 def epochs_none(answer: Tried) -> None:
@@ -123,6 +131,7 @@ code(
     wrong={
         epochs_from_zero: "counted from 1",
         epochs_above: "compare with >=",
+        epochs_stays: "the first time counts",
         epochs_last: "the last epoch",
         epochs_or_error: "must give None",
     },
@@ -141,10 +150,11 @@ pencil(
     difficulty="**",
     text="""
         How many forward passes does one training step of K = 4 peers take with `update="simultaneous"`, and how
-        many with `"sequential"`, where all peers answer anew before each half step?
+        many with `"sequential"`, where all peers answer anew before each half step? Count single networks, each time
+        that one answers a batch.
     """,
     hints=(
-        "Count single networks, each time that one answers a batch.",
+        "Simultaneous: every peer answers once, and the answers are compared.",
         "Sequential: 4 half steps, 4 answers before each.",
     ),
     name="my_passes",
@@ -176,6 +186,10 @@ def peer_with_a_map(channels: int, num_classes: int) -> Peer:
     return Peer(nn.Conv2d(channels, 48, 3, padding=1), width=8, num_classes=num_classes)
 
 
+def peer_that_is_not_flat(channels: int, num_classes: int) -> Peer:
+    return Peer(nn.Conv2d(channels, 48, 3, padding=1), width=48, num_classes=num_classes)
+
+
 def peer_too_narrow(channels: int, num_classes: int) -> Peer:
     return Peer(nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, 32)), width=32, num_classes=num_classes)
 
@@ -190,9 +204,13 @@ def peer_works(answer: Tried) -> None:
     try:
         output = peer(some(5, 3, 8, 8))
     except RuntimeError as error:
-        raise AssertionError(
-            f"it does not take images of 3 channels (use `channels`): {str(error).splitlines()[0]}"
-        ) from None
+        said = str(error).splitlines()[0]
+        try:
+            answer(1, 7)(some(5, 1, 8, 8))
+        except RuntimeError:
+            words = "images of 8 × 8 do not get through: the backbone must give one vector of the stated width for each"
+            raise AssertionError(f"{words} ({said})") from None
+        raise AssertionError(f"it does not take images of 3 channels (use `channels`): {said}") from None
     require(isinstance(output, PeerOutput), "a peer returns logits and embedding: use the class Peer")
     shape = tuple(output.embedding.shape)
     require(
@@ -234,6 +252,7 @@ code(
     solution=peer_right,
     wrong={
         peer_with_a_map: "flatten it",
+        peer_that_is_not_flat: "one vector of the stated width",
         peer_too_narrow: "(5, 48)",
         peer_for_grey_images: "3 channels",
     },

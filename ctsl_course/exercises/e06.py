@@ -50,11 +50,15 @@ pencil(
     name="my_factor",
     answer=3.474,
     wrong=[
+        (
+            10 / 3,
+            "this is the ratio of the numbers of seeds: the root of it counts, and Student's value shrinks as well",
+        ),
         (math.sqrt(10 / 3), "this is the part of the root alone; Student's value shrinks as well"),
         (4.303 / 2.262, "this is the part of Student's value alone; the root of n grows as well"),
         (1 / 3.474, "this is the wrong way round: how much *narrower*, so a factor above 1"),
     ],
-    why="2.484 / 0.715 = 3.47. Most of the gain is the t quantile; the root alone would give 1.83.",
+    why="2.484 / 0.715 = 3.47. The t quantile gives 1.90 of it, the root 1.83.",
 )
 
 
@@ -96,7 +100,8 @@ def interval_agrees(answer: Tried) -> None:
     d = np.array([2.0, 3.0, 4.5, 1.0])
     found = answer(d)
     require(
-        isinstance(found, tuple | list) and len(found) == 2, "return two numbers: the lower and the upper end"
+        isinstance(found, tuple | list | np.ndarray) and len(found) == 2,
+        "return two numbers: the lower and the upper end",
     )
     mistakes = {
         "1.96 is the value for very many seeds; use Student's for n - 1": interval_normal(d),

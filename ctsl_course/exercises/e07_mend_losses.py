@@ -88,6 +88,11 @@ def mutual_students(outputs: list[PeerOutput]) -> tuple[Tensor, Tensor]:
     return response_loss(one.detach().logits, two.logits), response_loss(two.detach().logits, one.logits)
 
 
+def mutual_swapped(outputs: list[PeerOutput]) -> tuple[Tensor, Tensor]:
+    one, two = outputs
+    return response_loss(two.detach().logits, one.logits), response_loss(one.detach().logits, two.logits)
+
+
 def mutual_all(outputs: list[PeerOutput]) -> tuple[Tensor, Tensor]:
     one, two = (output.detach() for output in outputs)
     return response_loss(one.logits, two.logits), response_loss(two.logits, one.logits)
@@ -104,6 +109,9 @@ def each_peer_learns(answer: Tried) -> None:
             reached = [gradient is not None for gradient in found]
         require(not reached[1 - k], f"your target is not detached: the loss of peer {k + 1} moves peer {2 - k}")
         require(reached[k], f"you detach the student as well: the loss of peer {k + 1} moves nobody")
+    right = torch.stack(list(mutual_right(outputs)))
+    turned = {"the two sides of the divergence are swapped: the target comes second": right.flip(0)}
+    equals(torch.stack(list(losses)), right, turned, what="the two losses")
 
 
 code(
@@ -123,6 +131,7 @@ code(
         mutual_half: "the loss of peer 2 moves peer 1",
         mutual_students: "your target is not detached",
         mutual_all: "you detach the student as well",
+        mutual_swapped: "the target comes second",
     },
     checks={"who is moved": each_peer_learns, "teacher_stays_untouched": pitfalls.teacher_stays_untouched},
     shown=(pitfalls.teacher_stays_untouched,),

@@ -91,7 +91,7 @@ def report_first(curves: np.ndarray) -> np.ndarray:
 
 
 def report_is_of_the_end(answer: Tried) -> None:
-    curves = np.array([[50.0, 70.0, 90.0, 88.0], [40.0, 60.0, 80.0, 81.0]])
+    curves = np.array([np.linspace(50, 88, 20), np.linspace(40, 81, 20)])
     mistakes = {
         "the early epochs are part of this mean: report the network that you would hand over": curves.mean(
             axis=1
@@ -107,8 +107,8 @@ code(
     "An honest report",
     minutes=3,
     difficulty="*",
-    text="Mend the report. (Choosing the epoch on *validation* images would be fair as well; here "
-    "are test accuracies only.)",
+    text="Mend the report: one number for each row, that of the network which is handed over. (Choosing the epoch "
+    "on *validation* images would be fair as well; here are test accuracies only.)",
     hints=("The choice must not look at the test accuracies.", "The last column."),
     stub=my_report,
     solution=report_right,
@@ -143,6 +143,10 @@ def rule_all_positive(differences: np.ndarray) -> Any:
     return (differences > 0).all(axis=1)
 
 
+def rule_of_two_points(differences: np.ndarray) -> Any:
+    return differences.mean(axis=1) > 2
+
+
 def rule_never(differences: np.ndarray) -> np.ndarray:
     return np.zeros(len(differences), dtype=bool)
 
@@ -156,6 +160,8 @@ def rule_finds_a_true_gain(answer: Tried) -> None:
         share > 99,
         f"a true gain of three standard deviations, ten seeds, is found in {share:.0f} % of studies only",
     )
+    small = 100 * np.asarray(answer(gains / 10)).mean()
+    require(small > 99, f"the same gain in units ten times as large is found in {small:.0f} % of studies only")
 
 
 code(
@@ -178,6 +184,7 @@ code(
         rule_normal: "comparisons of a method with itself",
         rule_all_positive: "a gain in 12 %",
         rule_never: "a true gain",
+        rule_of_two_points: "in units ten times as large",
     },
     checks={
         "finds_nothing_in_noise with 3 seeds": partial(pitfalls.finds_nothing_in_noise, n=3),

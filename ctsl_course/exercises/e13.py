@@ -59,16 +59,16 @@ def precision_at_every_rank(right: Tensor) -> float:
 
 
 def precision_agrees(answer: Tried) -> None:
-    right = torch.tensor([False, True, False, True, True, False])
+    right = torch.tensor([False, True, False, True, True, False, False])
     mistakes = {
         "this is the mean of 1/rank; at the i-th right picture count i of them: i/rank": (1 / 2 + 1 / 4 + 1 / 5)
         / 3,
         "ranks are counted from 1": (1 / 1 + 2 / 3 + 3 / 4) / 3,
         "you average over all ranks; only those of right pictures count": (
-            0 + 1 / 2 + 1 / 3 + 2 / 4 + 3 / 5 + 3 / 6
+            0 + 1 / 2 + 1 / 3 + 2 / 4 + 3 / 5 + 3 / 6 + 3 / 7
         )
-        / 6,
-        "you divide by all pictures; divide by the number of right ones": (1 / 2 + 2 / 4 + 3 / 5) / 6,
+        / 7,
+        "you divide by all pictures; divide by the number of right ones": (1 / 2 + 2 / 4 + 3 / 5) / 7,
     }
     equals(
         answer(right), (1 / 2 + 2 / 4 + 3 / 5) / 3, mistakes, what="the AP of right pictures at ranks 2, 4 and 5"
@@ -155,7 +155,8 @@ code(
         valid_without_distractors: "distractors (person 0) stay",
     },
     checks={"a gallery of seven pictures": valid_agrees},
-    why="Each of the three wrong protocols makes the numbers better than they are, or easier. None raises an error.",
+    why="Two of the three wrong protocols make the numbers better than they are; ranked junk makes them worse. None "
+    "raises an error.",
 )
 
 
@@ -242,6 +243,7 @@ pencil(
     wrong=[
         ({"pairs": 120}, "pairs: ordered pairs are asked for, each counts twice"),
         ({"pairs": 256}, "pairs: a picture does not meet itself"),
+        ({"share": 3 / 16}, "share: a picture does not meet itself, so there are 15 others"),
         ({"share": 0.25}, "share: a picture does not meet itself, so 3 of the 15 others show its person"),
         ({"share": 0.1}, "share: you count ordered pairs below the line and unordered ones above"),
     ],

@@ -44,7 +44,7 @@ pencil(
     wrong=[
         (
             0.95,
-            "this is the confidence of a single comparison; with ten, one of them will be below zero by chance",
+            "this is the confidence of a single comparison; with ten, one of them may well be below zero by chance",
         ),
         (0.5987, "this is the chance that none of ten errs; divide the 5 % among them"),
         (0.005, "this is what each comparison may err; the confidence is the rest"),
@@ -103,6 +103,14 @@ def verdict_of_one(differences: list[float]) -> str:
     )
 
 
+def verdict_biased(differences: list[float]) -> str:
+    d, n = np.array(differences), len(differences)
+    if n < 2 or np.ptp(d) == 0:
+        return verdict_right(differences)
+    half = stats.t.ppf(0.975, n - 1) * d.std() / math.sqrt(n)
+    return "undecided" if abs(d.mean()) <= half else "supported" if d.mean() > 0 else "contradicted"
+
+
 def verdicts_agree(answer: Tried) -> None:
     wide = answer([1.0, 2.0, 3.0])
     require(
@@ -125,7 +133,7 @@ def verdicts_of_odd_cases(answer: Tried) -> None:
         answer([2.0, 2.0, 2.0]) == "undecided",
         "equal differences have an interval of width 0: that is no certainty, so the comparison is undecided",
     )
-    for d in ([0.5, 1.5, 1.0, 0.8], [-3.0, 1.0, 0.2]):
+    for d in ([0.5, 1.5, 1.0, 0.8], [-3.0, 1.0, 0.2], [1.1, 2.0, 2.9]):
         require(answer(d) == Comparison("", "", tuple(d)).verdict, f"not the verdict for {d}")
 
 
@@ -149,6 +157,7 @@ code(
         verdict_normal: "not the sign or 1.96",
         verdict_of_equal_numbers: "interval of width 0",
         verdict_of_one: "a single seed has no interval",
+        verdict_biased: "not the verdict for",
     },
     checks={"three toy samples": verdicts_agree, "none, one and equal differences": verdicts_of_odd_cases},
     why="An interval of width 0 comes from rounding or from a comparison of a run with itself, not from knowledge.",
@@ -177,6 +186,10 @@ def power_normal(n: int, delta: float, sigma: float) -> float:
     return float(stats.norm.sf(1.96 - math.sqrt(n) * delta / sigma))
 
 
+def power_without_sigma(n: int, delta: float, sigma: float) -> float:
+    return power_right(n, delta, 1.0)
+
+
 def power_complement(n: int, delta: float, sigma: float) -> float:
     return 1 - power_right(n, delta, sigma)
 
@@ -199,6 +212,16 @@ def power_agrees(answer: Tried) -> None:
         power_right(*case),
         mistakes,
         what="the power of 5 seeds for an effect as large as its spread",
+    )
+    spread = {
+        "sigma is not used": power_right(8, 0.5, 1.0),
+        "delta is divided by sigma, not multiplied with it": power_right(8, 0.5, 1.25),
+    }
+    equals(
+        answer(8, 0.5, 0.8),
+        power_right(8, 0.5, 0.8),
+        spread,
+        what="the power of 8 seeds for delta 0.5, sigma 0.8",
     )
 
 
@@ -226,6 +249,7 @@ code(
         power_one_sided: "two ends",
         power_normal: "far too hopeful",
         power_complement: "to miss the effect",
+        power_without_sigma: "sigma is not used",
     },
     checks={"5 seeds": power_agrees, "an effect of 0": power_of_nothing},
     why="""
