@@ -117,7 +117,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
         name: what was written.
         known: the names that would have been right.
     """
-    near = get_close_matches(name, list(known), n=1)
+
+    def letters(word: str) -> str:
+        return re.sub(r"[\s_-]", "", word.lower())
+
+    names = list(known)
+    near = [one for one in names if letters(one) == letters(name)] or get_close_matches(name, names, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -32,6 +32,7 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
     Returns: the record of the weights that were written: `record`, or that of the training made for them.
     Raises: ValueError that says what to do if no weights were kept; DataError if they, or the images, cannot be used.
     """
+    _check_folder(folder)
     try:
         peers = store.load_peers(record.spec)
     except FileNotFoundError:
@@ -50,6 +51,19 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
     write_atomically(folder / CONFIG, lambda temporary: temporary.write_text(json, encoding="utf-8"))
     write_atomically(folder / CARD, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return made
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise a ValueError if the folder has files of these names that are not of an earlier export."""
+    there = [name for name in (WEIGHTS, CONFIG, CARD) if (folder / name).exists()]
+    if not there:
+        return
+    try:
+        WeightsConfig.model_validate_json((folder / CONFIG).read_bytes())
+    except (OSError, ValueError):
+        raise ValueError(
+            f"{folder} has files of its own that an export would replace: {', '.join(there)}; name another folder"
+        ) from None
 
 
 def _advice(record: Record, store: Store) -> str:

@@ -1,10 +1,13 @@
 """Verdicts on the paper's claims, from records made by hand around one real record."""
 
+import json
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
+from ctsl_lib import ROOT
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.evidence.claims import (
     CONTRADICTED,
@@ -29,6 +32,7 @@ from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.plots.results import forest
+from ctsl_lib.training.history import History
 from ctsl_lib.training.recipe import Recipe
 
 
@@ -286,3 +290,12 @@ def test_a_forest_colours_by_the_side_of_zero() -> None:
     assert len({(line.get_color(), line.get_marker()) for line in drawn.values()}) == 3
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first effect on top
     plt.close(figure)
+
+
+def test_a_goal_of_zero_is_reached_at_once() -> None:
+    history = History(terms=[{"ce": [1.0] * 4}], accuracy=[[0.0, 0.0, 5.0, 10.0]], evaluated=[1, 2, 3, 4])
+    template = json.loads(next((ROOT / "data" / "records" / "digits").glob("*.json")).read_text(encoding="utf-8"))
+    record = Record.model_validate(template)
+    slow = record.model_copy(update={"history": history})
+    assert epochs_to_reach(slow, 0.0) == 0.0
+    assert epochs_to_reach(slow, 5.0) == 3.0 and epochs_to_reach(slow, 7.5) == 3.5

@@ -15,6 +15,7 @@ import pytest
 
 from ctsl_lib.cli.main import main
 from ctsl_lib.errors import ClusterError, RunStoppedError
+from ctsl_lib.experiments.cluster import _check_job
 from ctsl_lib.experiments.provenance import current_commit
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.sharing import NOBODY, stop_runs
@@ -201,7 +202,7 @@ def test_good_workers_are_taken(tmp_path: Path) -> None:
         (["--slurm", "--walltime", "4h"], "--walltime must read HH:MM:SS, got '4h'"),
         (["--slurm", "--processes", "2"], "--processes is for this machine"),
         (["--scheduler", "tcp://127.0.0.1:1"], "no dask scheduler answers at 'tcp://127.0.0.1:1'"),
-        (["--scheduler", "nonsense"], "no dask scheduler answers at 'nonsense'"),
+        (["--scheduler", "nonsense"], "--scheduler must end in a port, such as tcp://node7:8786; got 'nonsense'"),
     ],
 )
 def test_options_that_do_not_go_together(
@@ -293,3 +294,18 @@ def test_ctrl_c_in_the_middle_of_an_epoch_loses_that_epoch_only(
     assert read_state(store.checkpoint(spec).path, "epoch")["epoch"] == 3
     monkeypatch.undo()
     assert outcome(run(spec, store, progress=False)) == outcome(run(spec, reference, progress=False))
+
+
+def test_a_job_that_slurm_refuses_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="there is no sbatch on this machine"):
+        _check_job("#!/bin/sh")
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpuu' >&2\nexit 1\n")
+    sbatch.chmod(0o755)
+    with pytest.raises(
+        ClusterError, match=r"sbatch refuses such a job: sbatch: error: invalid partition .* gpuu"
+    ):
+        _check_job("#!/bin/sh")
+    sbatch.write_text('#!/bin/sh\nread -r first < "$2"; test "$1 $first" = "--test-only #!/bin/sh"\n')
+    _check_job("#!/bin/sh")

@@ -1,14 +1,20 @@
 """A record, kept weights and a checkpoint know by content which images they were made from."""
 
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import Field, ValidationError
 
-from ctsl_lib.data.specs import ImageFolder, Images, Market1501
+from ctsl_lib import data_set
+from ctsl_lib.data.specs import DATA_SETS, DataSettings, Digits, ImageFolder, Images, Market1501
 from ctsl_lib.data.synthetic_market import write_synthetic_market
+from ctsl_lib.data.types import Dataset
 from ctsl_lib.errors import DataError
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
@@ -133,3 +139,38 @@ def test_market_and_named_sets_have_a_digest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cifar100 is not in"):
         Images(name="cifar100").digest()
     assert Spec().data.load(3).digest == Spec().data.digest()
+
+
+@pytest.fixture
+def own_set() -> Iterator[type[DataSettings]]:
+    @data_set
+    class Own(DataSettings, frozen=True, extra="forbid"):
+        name: Literal["own_digits"] = "own_digits"
+        n_train: int = 60
+
+        def load(self, seed: int) -> Dataset:
+            return replace(Digits(n_train=self.n_train).load(seed), name=self.name, digest="")
+
+        def digest(self) -> str:
+            return "mine"
+
+    yield Own
+    del DATA_SETS["own_digits"]
+
+
+def test_a_data_set_of_ones_own_gives_one_digest(own_set: type[DataSettings], store: Store) -> None:
+    spec = Spec(data=own_set(), recipe=Recipe(epochs=1, batch_size=20))  # type: ignore[call-arg]
+    with pytest.raises(DataError, match=r"load\(\) gave images with the digest '', digest\(\) says 'mine'"):
+        run(spec, store)
+    assert not list(store)
+
+
+def test_settings_of_a_data_set_cannot_change() -> None:
+    class Cropped(DataSettings, frozen=True, extra="forbid"):
+        name: str = "cropped"
+        crop: list[int] = Field(default=[1, 2])
+
+    with pytest.raises(
+        ValidationError, match="crop must be of a type that cannot change, such as a tuple for a list"
+    ):
+        Cropped(crop=[1, 2])

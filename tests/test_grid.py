@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,7 +28,7 @@ from ctsl_lib.data.types import RetrievalSplit, Split
 from ctsl_lib.environment import alive
 from ctsl_lib.errors import DataError, GridError, PlanError, RunClaimedError, WorkerDiedError
 from ctsl_lib.experiments import run as runs
-from ctsl_lib.experiments.grid import Work, process_pool, run_grid
+from ctsl_lib.experiments.grid import Work, grid, process_pool, run_grid
 from ctsl_lib.experiments.plan import plan_from
 from ctsl_lib.experiments.sharing import (
     NOBODY,
@@ -226,7 +227,7 @@ def test_a_run_that_fails_does_not_keep_the_others_from_running(
     )
     assert f"its stage 1, {self_taught.stage1().key}, failed" in str(raised.value)
     facts = json.loads(failure_path(store, DIVERGES).read_text())
-    assert set(facts) == {"spec", "reason", "epoch", "commit", "when"}
+    assert set(facts) == {"spec", "reason", "epoch", "commit", "when", "data_digest"}
     assert facts["spec"] == DIVERGES.key and facts["epoch"] in (1, 2)
     assert state_of(DIVERGES, store).startswith("failed: loss is not finite")
     assert not list(store.root.rglob("*.running"))
@@ -798,3 +799,23 @@ def test_a_worker_whose_task_lacked_memory_keeps_none_of_it() -> None:
             workers.submit(lacks_memory).result()
         assert workers.submit(still_there).result() == [False]
     assert "in lacks_memory" in "".join(raised.value.__notes__)
+
+
+def test_a_note_of_a_failure_holds_for_the_images_it_came_from(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_failure(store, TINY, "no reason", 1)
+    assert failure(store, TINY) == "no reason"
+    monkeypatch.setattr(Store, "data_digest", lambda self, data, again=False: "of other images")
+    assert failure(store, TINY) is None
+    facts = json.loads(failure_path(store, TINY).read_text())
+    failure_path(store, TINY).write_text(json.dumps({k: v for k, v in facts.items() if k != "data_digest"}))
+    assert failure(store, TINY) == "no reason"  # a note of an earlier version
+
+
+def test_a_grid_has_seeds_that_a_spec_may_have() -> None:
+    [spec] = grid(TINY, {"independent": METHODS["independent"]}, np.arange(3, 4))
+    assert spec == TINY.model_copy(update={"seed": 3}) and type(spec.seed) is int
+    for wrong in (-1, 0.5):
+        with pytest.raises(ValueError, match="seed"):
+            grid(TINY, {"independent": METHODS["independent"]}, [wrong])  # type: ignore[list-item]

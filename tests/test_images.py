@@ -10,6 +10,7 @@ import shutil
 import tarfile
 import zipfile
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from ctsl_lib.data.sources import Published, Source, download
 from ctsl_lib.data.specs import DataSpec, ImageFolder, Images
 from ctsl_lib.environment import data_root
 from ctsl_lib.errors import DataError
+from ctsl_lib.experiments.plan import plan_from
+from ctsl_lib.experiments.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -344,3 +347,24 @@ def test_real_data_has_the_stated_statistics(
     assert data.mean == pytest.approx([255 * value for value in mean], abs=0.02)
     assert data.std == pytest.approx([255 * value for value in std], abs=0.02)
     assert path.exists() and name in DIGESTS
+
+
+def test_a_channel_that_is_the_same_everywhere_does_not_stop_a_training(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CTSL_DATA", str(tmp_path))
+    draw = np.random.default_rng(0)
+    for part, label in product(("train", "test"), "ab"):
+        folder = tmp_path / "noblue" / part / label
+        folder.mkdir(parents=True)
+        for i in range(12):
+            pixels = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            pixels[..., 2] = 137
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    plan = plan_from(
+        {"epochs": 1, "batch_size": 8, "pairs": [["tiny_cnn"]], "seeds": 1, "methods": ["independent"]}, "noblue"
+    )
+    data = plan.data.load(0)
+    assert data.std[2] == 1 and not data.normalise(data.train.images)[:, 2].any()
+    plan.train(store, processes=1)
+    assert len(list(store)) == 1

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,14 @@ import torch
 
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.environment import load_plugins
+from ctsl_lib.errors import PlanError
+from ctsl_lib.experiments.plan import plan_from
+from ctsl_lib.experiments.store import Store
+from ctsl_lib.losses.objective import REGISTERED, term
+from ctsl_lib.losses.terms import Step
 from ctsl_lib.metrics.evaluation import METRICS, evaluate, metric
-from ctsl_lib.models.registry import build_peer
+from ctsl_lib.models.peer import Peer
+from ctsl_lib.models.registry import NETWORKS, build_peer, register
 
 GUIDE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLUGIN = "\n".join(re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)) + "\nfrom ctsl_lib import run\n"
@@ -93,6 +100,58 @@ def test_a_metric_is_evaluated_for_each_peer(monkeypatch: pytest.MonkeyPatch) ->
     metrics = evaluate(peers, data.test, data)
     assert list(metrics) == ["top1", "top5", "ece", "test_width", "agreement"]
     assert metrics["test_width"] == [64, 32]
-    for taken in ("top1", "agreement", "test_width"):
-        with pytest.raises(ValueError, match=f"{taken!r} is registered already"):
+    for taken in ("top1", "agreement", "test_width", "seconds", "best"):
+        with pytest.raises(ValueError, match=f"the name of a metric must be new, {taken!r} is taken"):
             metric(taken)(lambda output, labels: torch.nan)
+
+
+def test_a_network_must_be_a_peer_with_an_answer_for_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctsl_lib.models.registry.NETWORKS", dict(NETWORKS))
+    register("plain")(lambda channels, num_classes: torch.nn.Flatten())  # type: ignore[arg-type, return-value]
+    register("thousand")(lambda channels, num_classes: Peer(torch.nn.Flatten(), width=64, num_classes=1000))
+    with pytest.raises(ValueError, match=r"'plain' must be a Peer\(backbone, width, num_classes\), got Flatten"):
+        build_peer("plain", 1, 10, seed=0)
+    with pytest.raises(ValueError, match="'thousand' must answer for 10 classes, got 1000"):
+        build_peer("thousand", 1, 10, seed=0)
+
+
+@pytest.fixture
+def own_terms() -> Iterator[None]:
+    before = set(REGISTERED)
+
+    @term("feature", needs="peers")  # the example of CONTRIBUTING.md, for embeddings of one width
+    def feature(step: Step, k: int) -> torch.Tensor:
+        own = step.outputs[k].embedding
+        return torch.stack([(own - other.embedding).square().mean() for other in step.others(k)]).mean()
+
+    @term("each_image")
+    def each_image(step: Step, k: int) -> torch.Tensor:
+        return step.outputs[k].logits.square().mean(dim=1)
+
+    yield
+    for name in set(REGISTERED) - before:
+        del REGISTERED[name]
+
+
+def test_terms_and_metrics_are_tried_before_the_first_run(
+    own_terms: None, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = {"n_train": 60, "epochs": 1, "batch_size": 20, "seeds": 1}
+    mixed = {"pairs": [["tiny_cnn", "tiny_resnet"]], "methods": ["independent", "mine"]}
+    for row, words in (
+        (
+            {"ce": 1, "feature": 1},
+            r"1 ce \+ 1 feature cannot be computed for tiny_cnn \+ tiny_resnet: The size of tensor",
+        ),
+        ({"ce": 1, "each_image": 1}, "1 each_image cannot be computed for tiny_cnn"),
+    ):
+        with pytest.raises(PlanError, match=words):
+            plan_from(short | mixed | {"rows": {"mine": row}}, "digits").train(store)
+    assert not list(store)
+    every = {"ce": 1, "response": 1, "distance": 1, "angle": 1, "self": 1, "triplet": 1}
+    plan_from(short | mixed | {"rows": {"mine": every}}, "digits").check(store)
+    monkeypatch.setattr("ctsl_lib.experiments.trial.METRICS", {"odd": lambda output, labels: output.nothing})
+    with pytest.raises(PlanError, match=r"the metric 'odd' cannot be computed: .* has no attribute 'nothing'"):
+        plan_from(short | mixed | {"methods": ["independent"]}, "digits").train(store)
+    with pytest.raises(ValueError, match="needs must be one of labels, peers, frozen, got 'froze'"):
+        term("typo", needs="froze")(lambda step, k: step.labels.sum())  # type: ignore[arg-type]

@@ -306,3 +306,15 @@ def test_runs_that_differ_in_their_epochs_have_curves_of_their_own(tmp_path: Pat
     ]
     count = write_tensorboard(histories([("independent", record) for record in records]), tmp_path / "events")
     assert count == 4 == len({path.parent for path in (tmp_path / "events").rglob("events.out.*")})
+
+
+def test_an_export_replaces_no_files_of_others(tmp_path: Path) -> None:
+    record, store = run(QUICK, Store(tmp_path), keep_weights=True), Store(tmp_path)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "README.md").write_text("my project")
+    with pytest.raises(ValueError, match=r"mine has files of its own that an export would replace: README\.md"):
+        export_weights(record, store, mine)
+    assert (mine / "README.md").read_text() == "my project"
+    for _ in range(2):  # an earlier export may be replaced
+        export_weights(record, store, tmp_path / "wt")

@@ -122,8 +122,11 @@ def run_command(
 
     from ctsl_lib.experiments.run import run
     from ctsl_lib.experiments.store import Store
+    from ctsl_lib.experiments.trial import try_runs
 
     store = Store()
+    if store.load(spec) is None:
+        try_runs([spec])
     record = run(spec, store, keep_weights=keep_weights, threads=threads)
     for name, values in record.metrics.items():
         typer.echo(f"{name:10} {'  '.join(f'{value:6.2f}' for value in values)}  %")

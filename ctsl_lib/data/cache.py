@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -157,3 +157,12 @@ def statistics(images: np.ndarray) -> dict[str, list[float]]:
     share, values = counts / counts[0].sum(), np.arange(256)
     mean = share @ values
     return {"mean": mean.tolist(), "std": np.sqrt(share @ values**2 - mean**2).tolist()}
+
+
+def spread(std: Sequence[float]) -> tuple[float, ...]:
+    """What images are divided by: the deviation of each channel, and 1 for one that is the same everywhere.
+
+    Args:
+        std: of the channels, in units of 0 to 255.
+    """
+    return tuple(one if one > 0 else 1.0 for one in std)

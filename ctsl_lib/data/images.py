@@ -124,7 +124,7 @@ def cached(
     entry = cache.cached(cache.entry_name(path, variant), build)
     about = entry.about
     arrays = Arrays(**entry.arrays, class_names=tuple(about["class_names"]))
-    return Cached(arrays, tuple(about["mean"]), tuple(about["std"]), about["digest"])
+    return Cached(arrays, tuple(about["mean"]), cache.spread(about["std"]), about["digest"])
 
 
 def in_own_order(arrays: Arrays) -> Arrays:

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ctsl_lib.data.cache import FORMAT, Entry, cached, entry_name, statistics
+from ctsl_lib.data.cache import FORMAT, Entry, cached, entry_name, spread, statistics
 from ctsl_lib.data.market1501 import Market, Pictures, deviations, find_market, read_market
 from ctsl_lib.data.specs import Market1501, Metric, SyntheticMarket
 from ctsl_lib.data.splits import add_label_noise
@@ -67,7 +67,7 @@ def load_splits(
         test=RetrievalSplit(query, gallery, settings.distance),
         class_names=tuple(f"{person:04d}" for person in trained.tolist()),
         mean=tuple(about["mean"]),
-        std=tuple(about["std"]),
+        std=spread(about["std"]),
         digest=about["digest"],
     )
 

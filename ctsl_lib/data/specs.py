@@ -6,9 +6,9 @@ Nothing here needs torch, so that a wrong setting is named at once.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SerializeAsAny
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from ctsl_lib.environment import data_root, expanded
 from ctsl_lib.errors import shown
@@ -27,6 +27,17 @@ class DataSettings(BaseModel, frozen=True, extra="forbid"):
     """The number that a network is judged by first; see `ctsl_lib.metrics.evaluation`."""
 
     name: str
+
+    @model_validator(mode="after")
+    def _hashable(self) -> Self:
+        for name in type(self).model_fields:
+            try:
+                hash(getattr(self, name))
+            except TypeError:
+                raise ValueError(
+                    f"{name} must be of a type that cannot change, such as a tuple for a list"
+                ) from None
+        return self
 
     def load(self, seed: int) -> "Dataset":
         """The data set: its splits and wrong labels follow from `seed`, its test images do not.

@@ -138,7 +138,7 @@ def epochs_to_reach(record: Record, accuracy: float) -> float:
     """
     for (start, low), (end, high) in pairwise(zip(*_curve(record), strict=True)):
         if high >= accuracy:
-            return start + (end - start) * (accuracy - low) / (high - low)
+            return start if low >= accuracy else start + (end - start) * (accuracy - low) / (high - low)
     return record.spec.recipe.epochs + 1
 
 

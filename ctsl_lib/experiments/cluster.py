@@ -5,7 +5,10 @@ kit imported and that is not paused when its memory fills up.
 """
 
 import os
+import re
 import socket
+import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -221,6 +224,8 @@ def connected(scheduler: str, store: Path) -> Iterator[Cluster]:
 
     Raises: ClusterError if there is none, or if a worker cannot do its part.
     """
+    if not re.search(r":\d+$", scheduler):
+        raise ClusterError(f"--scheduler must end in a port, such as tcp://node7:8786; got {scheduler!r}")
     try:
         client = Client(scheduler, timeout=CONNECTS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
@@ -230,6 +235,19 @@ def connected(scheduler: str, store: Path) -> Iterator[Cluster]:
             client.wait_for_workers(1, timeout=COMES)
         with Cluster(client, store) as cluster:
             yield cluster
+
+
+def _check_job(script: str) -> None:
+    """Raise a ClusterError if SLURM would not take such a job, for which dask would wait for ever."""
+    with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+        print(script, file=file, flush=True)
+        try:
+            tried = subprocess.run(["sbatch", "--test-only", file.name], capture_output=True, text=True)
+        except FileNotFoundError:
+            raise ClusterError("--slurm: there is no sbatch on this machine") from None
+    if tried.returncode:
+        said = (tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"])[-1]
+        raise ClusterError(f"--slurm: sbatch refuses such a job: {said}")
 
 
 @contextmanager
@@ -244,6 +262,8 @@ def slurm(
     extra: tuple[str, ...] = (),
 ) -> Iterator[Cluster]:
     """Jobs of SLURM, one worker each, as many as there is work for; lost ones are replaced.
+
+    Raises: ClusterError if SLURM does not take such a job.
 
     Args:
         store: the folder of records.
@@ -272,6 +292,7 @@ def slurm(
             ],
         ) as jobs,
     ):  # fmt: skip
+        _check_job(jobs.job_script())
         jobs.adapt(minimum=1, maximum=workers)
         with Client(jobs, set_as_default=False) as client:
             client.wait_for_workers(1)

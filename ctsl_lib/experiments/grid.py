@@ -43,8 +43,8 @@ def grid(base: Spec, objectives: Mapping[str, Objective], seeds: Iterable[int]) 
 
     Returns: the specs, all objectives of the first seed first.
     """
-    rows = list(objectives.values())
-    return [base.model_copy(update={"objective": row, "seed": seed}) for seed in seeds for row in rows]
+    rows, same = list(objectives.values()), dict(base)
+    return [Spec.model_validate(same | {"objective": row, "seed": seed}) for seed in seeds for row in rows]
 
 
 def run_grid(
@@ -163,7 +163,7 @@ class Work:
         if spec not in self.failed and not self.retry_failed:
             reason = failure(self.store, spec)
             if reason is not None and self.store.load(spec) is None:
-                self.failed[spec] = f"{reason}; it failed before and was not tried again"
+                self.failed[spec] = f"{reason}; it failed before and was not tried again (--retry-failed does)"
         return spec in self.failed
 
     def _can_start(self, spec: Spec) -> bool:

@@ -5,7 +5,7 @@ import time
 import torch
 
 from ctsl_lib.environment import load_plugins
-from ctsl_lib.errors import NonFiniteLossError, RunClaimedError
+from ctsl_lib.errors import DataError, NonFiniteLossError, RunClaimedError
 from ctsl_lib.experiments.provenance import current_commit, default_device, provenance
 from ctsl_lib.experiments.sharing import POLL, claimed, epochs_done, is_claimed, tidy, write_failure
 from ctsl_lib.experiments.spec import Record, Spec
@@ -115,6 +115,11 @@ def _train(
             pretrained = pretrained * len(spec.peers)
     data = spec.data.load(spec.seed).to(device)
     checkpoint.data_digest = data.digest
+    if (said := store.data_digest(spec.data)) not in (data.digest, None):
+        raise DataError(
+            f"{spec.data.name}: load() gave images with the digest {data.digest!r}, digest() says {said!r}; they must "
+            "not change while a run begins, and a data set of your own passes its digest to Dataset(..., digest=...)"
+        )
     if spec.objective.start == "pretrained" and pretrained is not None:
         peers = [build_peer(n, data.channels, data.num_classes, seed=0).to(device) for n in spec.peers]
         for peer, source in zip(peers, pretrained, strict=True):

@@ -170,12 +170,13 @@ def write_failure(store: Store, spec: Spec, reason: str, epoch: int) -> None:
     """
     when = datetime.now(UTC).isoformat(timespec="seconds")
     facts = {"spec": spec.key, "reason": reason, "epoch": epoch, "commit": current_commit(), "when": when}
+    facts["data_digest"] = store.data_digest(spec.data)
     text = json.dumps(facts, indent=1) + "\n"
     write_atomically(failure_path(store, spec), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def failure(store: Store, spec: Spec) -> str | None:
-    """Why a run failed in an earlier attempt; None if it did not.
+    """Why a run failed in an earlier attempt on the images at hand; None if it did not.
 
     Args:
         store: where its record would be.
@@ -185,7 +186,11 @@ def failure(store: Store, spec: Spec) -> str | None:
         facts = json.loads(read_whole(failure_path(store, spec), 2**20))
     except (OSError, ValueError, RecursionError):
         return None
-    return plain(str(facts["reason"])) if isinstance(facts, dict) and "reason" in facts else None
+    if not isinstance(facts, dict) or "reason" not in facts:
+        return None
+    now = store.data_digest(spec.data)
+    other_images = now is not None and facts.get("data_digest", now) not in (now, None)
+    return None if other_images else plain(str(facts["reason"]))
 
 
 def tidy(store: Store, spec: Spec) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ctsl_lib.data.sampler import order
 from ctsl_lib.data.types import Dataset, RetrievalSplit
 from ctsl_lib.errors import PlanError
 from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.metrics.evaluation import METRICS
 from ctsl_lib.metrics.retrieval import Labelled, retrieval_metrics
 from ctsl_lib.models.registry import build_peer
 from ctsl_lib.randomness import seeded
@@ -41,6 +43,7 @@ def try_runs(specs: Sequence[Spec]) -> None:
             if name not in tried:
                 _try_network(name, said, data, spec)
             tried.add(name)
+    _try_objectives(specs, data)
 
 
 def _try_data(data: Dataset, spec: Spec) -> None:
@@ -69,10 +72,47 @@ def _try_data(data: Dataset, spec: Spec) -> None:
             raise PlanError(f"the {spec.evaluate_on} images of {data.name} cannot be searched: {error}") from None
 
 
+def _try_objectives(specs: Sequence[Spec], data: Dataset) -> None:
+    """Every objective with every group of networks, on the answers of untrained ones, and the metrics of one answer."""
+    for names in dict.fromkeys(one.peers for one in specs):
+        images, labels = _few(data, specs[0])
+        with torch.no_grad(), seeded(0):
+            peers = [build_peer(name, data.channels, data.num_classes, seed=0).train() for name in names]
+            outputs = [peer(data.normalise(images)) for peer in peers]
+            frozen = [output.logits for output in outputs]
+            for objective in dict.fromkeys(one.objective for one in specs if one.peers == names):
+                try:
+                    losses = objective(outputs, labels, frozen)
+                    torch.stack([loss.reshape(()) for terms in losses for loss in terms.values()])
+                except Exception as error:  # whatever a term of a user's own may raise
+                    pair = " + ".join(names)
+                    raise PlanError(
+                        f"{objective.in_words} cannot be computed for {pair}: {_first(error)}"
+                    ) from error
+    for name, compute in METRICS.items() if not isinstance(data.test, RetrievalSplit) else ():
+        try:
+            float(compute(outputs[0], labels))
+        except Exception as error:
+            raise PlanError(f"the metric {name!r} cannot be computed: {_first(error)}") from error
+
+
+def _first(error: Exception) -> str:
+    """The first line of what an error says."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _few(data: Dataset, spec: Spec) -> tuple[Tensor, Tensor]:
+    """A few training images of as many classes as can be, and their labels."""
+    count = min(BATCH, spec.recipe.batch_size)
+    first = [int((data.train.labels == label).nonzero()[0]) for label in data.train.labels.unique()[:count]]
+    rest = [place for place in range(len(data.train)) if place not in first][: count - len(first)]
+    chosen = torch.tensor(first + rest)
+    return data.train.images[chosen], data.train.labels[chosen]
+
+
 def _try_network(name: str, pair: str, data: Dataset, spec: Spec) -> None:
     """One step in train mode, there and back."""
-    images = data.train.images[: min(BATCH, spec.recipe.batch_size)]
-    labels = data.train.labels[: len(images)]
+    images, labels = _few(data, spec)
     where = f"{name}, of {pair}," if name != pair else name
     peer = build_peer(name, data.channels, data.num_classes, seed=0)
     if spec.initial == "imagenet":
@@ -81,10 +121,13 @@ def _try_network(name: str, pair: str, data: Dataset, spec: Spec) -> None:
         load_imagenet(name, peer)
     try:
         with seeded(0):
-            F.cross_entropy(peer.train()(data.normalise(images)).logits, labels).backward()
+            loss = F.cross_entropy(peer.train()(data.normalise(images)).logits, labels)
+            loss.backward()
+        if not torch.isfinite(loss):
+            raise ValueError(f"its loss is {loss.item():g} before the first step")
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         height, width = images.shape[2:]
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = _first(error)
         raise PlanError(
             f"{where} cannot learn from batches of {len(images)} images of {data.channels}x{height}x{width} "
             f"({reason}); name another network in `pairs` or `teacher`, or change the images' size or batch_size"

@@ -5,7 +5,7 @@ r"""One objective for all methods: a method is a row of weights over the named t
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -65,6 +65,8 @@ def term(
         own = compute.__module__ == "ctsl_lib.losses.terms"
         if name in REGISTERED or (name in Objective.model_fields and not own) or not name.isidentifier():
             raise ValueError(f"the name of a term must be new and like a variable's, got {name!r}")
+        if needs not in get_args(Needs):
+            raise ValueError(f"needs must be one of {', '.join(get_args(Needs))}, got {needs!r}")
         REGISTERED[name] = Term(compute, needs)
         return compute
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ctsl_lib.data.types import Dataset, EvaluationSplit, RetrievalSplit, Sightings, Split
+from ctsl_lib.metrics import TABLE_COLUMNS
 from ctsl_lib.metrics.classification import agreement, expected_calibration_error, top_k_accuracy
 from ctsl_lib.metrics.retrieval import Labelled, retrieval_metrics
 from ctsl_lib.models.peer import Peer, PeerOutput
@@ -33,12 +34,12 @@ def metric(name: str) -> Callable[[Compute], Compute]:
     >>> list(METRICS)
     ['top1', 'top5', 'ece', 'confidence']
 
-    Raises: ValueError if the name is taken.
+    Raises: ValueError if the name is taken, by a metric or by a column of the tables.
     """
 
     def add(compute: Compute) -> Compute:
-        if name in (*METRICS, "agreement"):
-            raise ValueError(f"a metric named {name!r} is registered already")
+        if name in (*METRICS, "agreement", *TABLE_COLUMNS):
+            raise ValueError(f"the name of a metric must be new, {name!r} is taken")
         METRICS[name] = compute
         return compute
 

@@ -75,9 +75,9 @@ def build_peer(name: str, channels: int, num_classes: int, seed: int) -> "Peer":
         num_classes: the number of classes.
         seed: fixes the initial weights.
 
-    Raises: ValueError if there is no network of that name.
+    Raises: ValueError if there is no network of that name, or if it is no `Peer` with an answer for each class.
     """
-    from ctsl_lib.models.peer import prepared
+    from ctsl_lib.models.peer import Peer, prepared
     from ctsl_lib.randomness import seeded
 
     check_network(name)
@@ -85,4 +85,9 @@ def build_peer(name: str, channels: int, num_classes: int, seed: int) -> "Peer":
         import_module(HOME[name])
     with seeded(seed):
         peer = NETWORKS[name](channels, num_classes)
+    if not isinstance(peer, Peer):
+        got = type(peer).__name__
+        raise ValueError(f"the network {name!r} must be a Peer(backbone, width, num_classes), got {got}")
+    if (outputs := peer.classifier.out_features) != num_classes:
+        raise ValueError(f"the network {name!r} must answer for {num_classes} classes, got {outputs}")
     return prepared(peer)
