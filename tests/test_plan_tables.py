@@ -12,7 +12,7 @@ from ctsl_lib.cli.notebooks import NOTEBOOKS, declared_parameters
 from ctsl_lib.cli.tables import state_of
 from ctsl_lib.data.specs import Images
 from ctsl_lib.evidence.published import PUBLISHED, published_values
-from ctsl_lib.evidence.tables import COLUMNS, EACH_PEER, export, frame_of, measurements, readable, summary
+from ctsl_lib.evidence.tables import EACH_PEER, export, frame_of, measurements, readable, summary
 from ctsl_lib.experiments.plan import LONGER, WARM, Plan, plan_from
 from ctsl_lib.experiments.profiles import load_profile
 from ctsl_lib.experiments.run import run
@@ -21,6 +21,7 @@ from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.experiments.workers import Here
 from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.metrics import COLUMNS
 from ctsl_lib.models.registry import network_names
 from ctsl_lib.models.reid import IMAGENET
 from ctsl_lib.training.recipe import learning_rate_factor

@@ -59,10 +59,14 @@ def gradient_of_six(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.softmax(dim=1) - F.one_hot(labels, 5)) / 6
 
 
+def by_autograd(z: Tensor, y: Tensor) -> Tensor:
+    leaf = z.clone().requires_grad_()
+    return gradient(F.cross_entropy(leaf, y), leaf)
+
+
 def gradient_agrees(answer: Tried) -> None:
     z, y = 2 * some(6, 5), torch.tensor([0, 1, 2, 4, 4, 3])
-    leaf = z.clone().requires_grad_()
-    right = gradient(F.cross_entropy(leaf, y), leaf)
+    right = by_autograd(z, y)
     one_hot = F.one_hot(y, 5)
     mistakes = {
         "the loss is a mean over the images, so divide by their number: yours is 6 times too large": 6 * right,
@@ -83,8 +87,7 @@ def gradient_knows_all_classes(answer: Tried) -> None:
         require(
             False, "it fails where the largest class is not among the labels: give one_hot the number of classes"
         )
-    leaf = z.clone().requires_grad_()
-    right = gradient(F.cross_entropy(leaf, y), leaf)
+    right = by_autograd(z, y)
     many = {"divide by the number of images, whatever it is": right / 2}
     equals(found, right, many, what="the gradient of 3 images, whose rows sum to zero")
 

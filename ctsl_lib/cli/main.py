@@ -125,7 +125,7 @@ def run_command(
     from ctsl_lib.experiments.trial import try_runs
 
     store = Store()
-    if store.load(spec) is None:
+    if not store.path(spec).exists():
         try_runs([spec])
     record = run(spec, store, keep_weights=keep_weights, threads=threads)
     for name, values in record.metrics.items():
@@ -144,9 +144,10 @@ def table(
 ) -> None:
     """Print the table of the records of the main job that are there, of the seeds 0 to 999."""
     from ctsl_lib.cli.reproduce import QUICK, method_rows
-    from ctsl_lib.evidence.tables import COLUMNS, frame_of, readable, summary
+    from ctsl_lib.evidence.tables import frame_of, readable, summary
     from ctsl_lib.experiments.grid import grid
     from ctsl_lib.experiments.store import SEEDS, Store
+    from ctsl_lib.metrics import COLUMNS
 
     names = method_rows() if ablation else METHODS
     store = Store()

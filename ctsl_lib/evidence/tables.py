@@ -14,10 +14,8 @@ from ctsl_lib.experiments.plan import Plan
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.objective import Objective
-from ctsl_lib.metrics import TABLE_COLUMNS
+from ctsl_lib.metrics import COLUMNS
 
-COLUMNS = TABLE_COLUMNS
-"""Columns of the tidy frame; the metrics of the records follow, each under its own name."""
 EACH_PEER = ("pair", "peer", "network")
 """What the paper's tables group by: each peer of each pair on its own."""
 

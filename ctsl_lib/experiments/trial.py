@@ -1,6 +1,6 @@
 """A plan in small before it is run: what would fail only after hours is found in seconds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from ctsl_lib.errors import PlanError
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.metrics.evaluation import METRICS
 from ctsl_lib.metrics.retrieval import Labelled, retrieval_metrics
+from ctsl_lib.models.peer import PeerOutput
 from ctsl_lib.models.registry import build_peer
 from ctsl_lib.randomness import seeded
 
@@ -37,13 +38,15 @@ def try_runs(specs: Sequence[Spec]) -> None:
     _try_data(data, spec)
     pairs = {one.peers: " + ".join(one.peers) for one in specs}
     teachers = {(one.objective.teacher,): "the teacher" for one in specs if one.objective.teacher is not None}
-    tried: set[str] = set()
+    images, labels = _few(data, spec)
+    answers: dict[str, PeerOutput] = {}
     for names, said in (*pairs.items(), *teachers.items()):
         for name in names:
-            if name not in tried:
-                _try_network(name, said, data, spec)
-            tried.add(name)
-    _try_objectives(specs, data)
+            if name not in answers:
+                answers[name] = _try_network(name, said, data, spec, images, labels)
+    _try_objectives(specs, answers, labels)
+    if not isinstance(data.test, RetrievalSplit):
+        _try_metrics(answers[spec.peers[0]], labels)
 
 
 def _try_data(data: Dataset, spec: Spec) -> None:
@@ -72,26 +75,23 @@ def _try_data(data: Dataset, spec: Spec) -> None:
             raise PlanError(f"the {spec.evaluate_on} images of {data.name} cannot be searched: {error}") from None
 
 
-def _try_objectives(specs: Sequence[Spec], data: Dataset) -> None:
-    """Every objective with every group of networks, on the answers of untrained ones, and the metrics of one answer."""
-    for names in dict.fromkeys(one.peers for one in specs):
-        images, labels = _few(data, specs[0])
-        with torch.no_grad(), seeded(0):
-            peers = [build_peer(name, data.channels, data.num_classes, seed=0).train() for name in names]
-            outputs = [peer(data.normalise(images)) for peer in peers]
-            frozen = [output.logits for output in outputs]
-            for objective in dict.fromkeys(one.objective for one in specs if one.peers == names):
-                try:
-                    losses = objective(outputs, labels, frozen)
-                    torch.stack([loss.reshape(()) for terms in losses for loss in terms.values()])
-                except Exception as error:  # whatever a term of a user's own may raise
-                    pair = " + ".join(names)
-                    raise PlanError(
-                        f"{objective.in_words} cannot be computed for {pair}: {_first(error)}"
-                    ) from error
-    for name, compute in METRICS.items() if not isinstance(data.test, RetrievalSplit) else ():
+def _try_objectives(specs: Sequence[Spec], answers: Mapping[str, PeerOutput], labels: Tensor) -> None:
+    """Every objective with every group of networks, on what each of them answered."""
+    for names, objective in dict.fromkeys((one.peers, one.objective) for one in specs):
+        outputs = [answers[name] for name in names]
         try:
-            float(compute(outputs[0], labels))
+            losses = objective(outputs, labels, [output.logits for output in outputs])
+            torch.stack([loss.reshape(()) for terms in losses for loss in terms.values()])
+        except Exception as error:  # whatever a term of a user's own may raise
+            pair = " + ".join(names)
+            raise PlanError(f"{objective.in_words} cannot be computed for {pair}: {_first(error)}") from error
+
+
+def _try_metrics(output: PeerOutput, labels: Tensor) -> None:
+    """Every metric, a user's own included, on the answers of one network."""
+    for name, compute in METRICS.items():
+        try:
+            float(compute(output, labels))
         except Exception as error:
             raise PlanError(f"the metric {name!r} cannot be computed: {_first(error)}") from error
 
@@ -110,9 +110,8 @@ def _few(data: Dataset, spec: Spec) -> tuple[Tensor, Tensor]:
     return data.train.images[chosen], data.train.labels[chosen]
 
 
-def _try_network(name: str, pair: str, data: Dataset, spec: Spec) -> None:
-    """One step in train mode, there and back."""
-    images, labels = _few(data, spec)
+def _try_network(name: str, pair: str, data: Dataset, spec: Spec, images: Tensor, labels: Tensor) -> PeerOutput:
+    """One step in train mode, there and back; returns what the network answered."""
     where = f"{name}, of {pair}," if name != pair else name
     peer = build_peer(name, data.channels, data.num_classes, seed=0)
     if spec.initial == "imagenet":
@@ -121,7 +120,8 @@ def _try_network(name: str, pair: str, data: Dataset, spec: Spec) -> None:
         load_imagenet(name, peer)
     try:
         with seeded(0):
-            loss = F.cross_entropy(peer.train()(data.normalise(images)).logits, labels)
+            output: PeerOutput = peer.train()(data.normalise(images))
+            loss = F.cross_entropy(output.logits, labels)
             loss.backward()
         if not torch.isfinite(loss):
             raise ValueError(f"its loss is {loss.item():g} before the first step")
@@ -132,3 +132,4 @@ def _try_network(name: str, pair: str, data: Dataset, spec: Spec) -> None:
             f"{where} cannot learn from batches of {len(images)} images of {data.channels}x{height}x{width} "
             f"({reason}); name another network in `pairs` or `teacher`, or change the images' size or batch_size"
         ) from error
+    return output.detach()

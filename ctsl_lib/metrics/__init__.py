@@ -3,7 +3,7 @@
 Accuracy, calibration and agreement of answers; CMC and mAP of rankings.
 """
 
-TABLE_COLUMNS = (
+COLUMNS = (
     "pair", "method", "seed", "peer", "network", "best", "parameters", "epochs", "wall_time", "seconds", "key"
 )  # fmt: skip
 """Columns of the tidy frame beside the metrics, see `ctsl_lib.evidence.tables`."""

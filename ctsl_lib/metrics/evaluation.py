@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ctsl_lib.data.types import Dataset, EvaluationSplit, RetrievalSplit, Sightings, Split
-from ctsl_lib.metrics import TABLE_COLUMNS
+from ctsl_lib.metrics import COLUMNS
 from ctsl_lib.metrics.classification import agreement, expected_calibration_error, top_k_accuracy
 from ctsl_lib.metrics.retrieval import Labelled, retrieval_metrics
 from ctsl_lib.models.peer import Peer, PeerOutput
@@ -38,7 +38,7 @@ def metric(name: str) -> Callable[[Compute], Compute]:
     """
 
     def add(compute: Compute) -> Compute:
-        if name in (*METRICS, "agreement", *TABLE_COLUMNS):
+        if name in (*METRICS, "agreement", *COLUMNS):
             raise ValueError(f"the name of a metric must be new, {name!r} is taken")
         METRICS[name] = compute
         return compute
