@@ -67,6 +67,30 @@ def test_every_number_of_ours_is_that_of_the_records() -> None:
     assert re.findall(r"\d+\.\d+", section) == []
 
 
+REAL = "table=cifar100/overnight peers=resnet14+resnet14 seeds=1 part=mean"
+ROWS = {
+    "independent": "independent",
+    "independent, twice the epochs": "independent_2x",
+    "DML": "dml",
+    "RKD": "rkd",
+    "Tf-KD": "tfkd",
+    "CTSL-MKT": "ctsl_mkt",
+    "CTSL-MKT, warm start": "ctsl_mkt_warm",
+    "without self knowledge": "MLI+MLR",
+    "without relation knowledge": "MLI+SLI",
+    "without response knowledge": "MLR+SLI",
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_single_runs_on_real_images_are_those_of_the_records(name: str) -> None:
+    readme = (cited.ROOT / "README.md").read_text(encoding="utf-8")
+    values = [f"{{{{ mean {ROWS[name]} {REAL} metric={metric} }}}}" for metric in ("top1", "ece", "agreement")]
+    assert (
+        cited.fill(f"| {name} | {' | '.join(values)} |") in readme.partition("## What we know on real images")[2]
+    )
+
+
 SIDES = {
     "above": (
         "diff ctsl_mkt nine_times",
