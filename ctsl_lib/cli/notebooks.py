@@ -212,7 +212,8 @@ def _own_kernel(folder: str) -> str:
     """A Jupyter path on which `python3` is this interpreter, whatever else is installed on the machine."""
     spec = Path(folder) / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True)
-    command = [sys.executable, "-m", "ctsl_lib.cli.kernel", "-f", "{connection_file}", "--log-level=ERROR"]
+    # Below CRITICAL a kernel would log the interrupt that ends it as an error; a cell's errors come another way.
+    command = [sys.executable, "-m", "ctsl_lib.cli.kernel", "-f", "{connection_file}", "--log-level=CRITICAL"]
     spec.write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
     return os.pathsep.join([folder, *filter(None, [os.environ.get("JUPYTER_PATH")])])
 
