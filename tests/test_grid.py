@@ -91,7 +91,7 @@ def at_work(command: Command) -> bool:
 @LINUX
 @pytest.mark.slow
 def test_signals_end_a_training_and_its_workers_and_it_goes_on(command: Command, tmp_path: Path) -> None:
-    train = ["train", "digits", *settings("seeds=2", "epochs=24", "methods=[independent, tfkd]")]
+    train = ["train", "digits", *settings("seeds=2", "epochs=72", "methods=[independent, tfkd]")]
     (tmp_path / "undisturbed").mkdir()
     undisturbed = Command(tmp_path / "undisturbed")
     undisturbed.finish(*train, "--processes", "1")

@@ -19,7 +19,7 @@ from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
-from ctsl_lib.training.checkpoint import Checkpoint
+from ctsl_lib.training.checkpoint import Checkpoint, Note, read_state
 from ctsl_lib.training.recipe import Recipe
 
 SPEC = Spec(
@@ -169,3 +169,18 @@ def test_checkpoint_counts_the_seconds_of_all_parts(tmp_path: Path) -> None:
     assert again.seconds >= state["seconds"] > 0
     again.clear()
     assert list(tmp_path.iterdir()) == [] and again.load() is None
+
+
+class FlushesWithEachNote(Checkpoint):
+    """As if a signal came right after the note of an epoch."""
+
+    def write_note(self, note: Note) -> None:
+        super().write_note(note)
+        self.flush()
+
+
+def test_a_note_counts_no_epoch_that_a_signal_would_lose(tmp_path: Path) -> None:
+    checkpoint = FlushesWithEachNote(tmp_path / "run.ckpt", every=1000, key="run")
+    for epoch in (1, 2):
+        checkpoint.end_of_epoch({"epoch": epoch}, epoch, 9)
+        assert read_state(checkpoint.path, "epoch")["epoch"] == epoch

@@ -87,7 +87,7 @@ class Checkpoint:
         return state
 
     def end_of_epoch(self, state: dict[str, Any], done: int, epochs: int) -> None:
-        """Write the note, and save the state if enough time has passed since the last save; else keep it for `flush`.
+        """Save the state if enough time has passed since the last save, else keep it for `flush`; write the note.
 
         Args:
             state: what the run needs to go on: states of networks, optimiser and scheduler, and the history.
@@ -96,14 +96,15 @@ class Checkpoint:
 
         Raises: RunStoppedError after `stop`, with the state saved.
         """
-        self.note(done, epochs)
         if done == epochs:
             self._unsaved = None  # the record comes next
+            self.note(done, epochs)
             return
         about = {"key": self.key, "seconds": self.seconds, "data_digest": self.data_digest}
         due = self._stopping or time.monotonic() - self._saved >= self.every
         # Training goes on and changes the tensors, so what is saved later must be a copy.
         self._unsaved = state | about if due else deepcopy(state | about)
+        self.note(done, epochs)  # only now: what the note counts as finished can be saved
         if due or self._stopping:  # it may have been told to stop while the state was copied
             self.flush()
         if self._stopping:
