@@ -13,6 +13,7 @@ from ctsl_check.report import Part, Row
 from ctsl_lib import ROOT
 from ctsl_lib.environment import allocator, cores
 from ctsl_lib.experiments.provenance import cpu_name, default_device, device_name
+from ctsl_lib.models.precision import bf16_in_hardware
 
 RULE = (
     "Other versions than those of `constraints.txt` are named: they may change the last digits of sums. "
@@ -50,7 +51,7 @@ def machine(device: torch.device) -> Part:
         rows += _cuda(device)
     else:
         rows.append(Row(what="device", found=device_name(device)))
-        fast = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+        fast = bf16_in_hardware(device)
         found = "in hardware" if fast else "computed, but not by instructions of its own"
         rows.append(Row(what="bf16", found=found, verdict="ok" if fast else "note"))
     return Part(title="1 environment", rule=RULE, rows=rows)
@@ -100,7 +101,7 @@ def _cuda(device: torch.device) -> list[Row]:
         Row(what="CUDA, cuDNN", found=f"{torch.version.cuda}, {torch.backends.cudnn.version()}"),
         Row(
             what="bf16",
-            found="in hardware" if torch.cuda.is_bf16_supported(including_emulation=False) else "emulated",
+            found="in hardware" if bf16_in_hardware(device) else "emulated",
         ),
         Row(
             what="float32",

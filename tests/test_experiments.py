@@ -277,3 +277,16 @@ def test_networks() -> None:
         register("tiny_cnn")(NETWORKS["tiny_cnn"])
     with pytest.raises(ValueError, match=r"network must be one of alexnet, .*tiny_resnet"):
         build_peer("huge", 1, 10, seed=0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_run_in_bf16_says_where_the_cpu_has_no_instructions_for_it(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    spec = TINY.model_copy(update={"recipe": TINY.recipe.model_copy(update={"precision": precision})})
+    run(spec, Store(tmp_path), device="cpu")
+    said = [str(one.message) for one in recwarn if "bf16" in str(one.message)]
+    assert len(said) == (precision == "bf16") and all(
+        "no bf16 instructions are found on this CPU" in s for s in said
+    )

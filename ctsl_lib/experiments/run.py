@@ -12,6 +12,7 @@ from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.metrics.evaluation import evaluate
 from ctsl_lib.models.peer import Peer, count_parameters, frozen_copies
+from ctsl_lib.models.precision import warn_of_emulation
 from ctsl_lib.models.registry import build_peer
 from ctsl_lib.randomness import cpu_threads, derive_seed
 from ctsl_lib.training.checkpoint import Checkpoint
@@ -108,6 +109,7 @@ def _stamps(store: Store, spec: Spec) -> list[tuple[int, int, int] | None]:
 def _train(
     spec: Spec, store: Store, checkpoint: Checkpoint, device: torch.device, progress: bool | None
 ) -> tuple[Record, list[Peer], int]:
+    warn_of_emulation(device, spec.recipe.precision)
     pretrained: list[Peer] | None = None
     if spec.objective.needs_frozen:
         pretrained = [peer.to(device) for peer in store.load_peers(spec.stage1())]

@@ -1,5 +1,6 @@
 """The precision in which the layers before the embedding compute."""
 
+import warnings
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -18,3 +19,31 @@ def autocast(device: "torch.device", precision: Precision) -> "torch.autocast":
     import torch
 
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def bf16_in_hardware(device: "torch.device") -> bool:
+    """Whether a device has instructions for bfloat16, as far as PyTorch can tell; without them it is emulated.
+
+    Args:
+        device: of any kind; PyTorch can ask CUDA devices and x86 CPUs. Other CPUs count as without, the rest as with.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type != "cpu" or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
+def warn_of_emulation(device: "torch.device", precision: Precision) -> None:
+    """Warn, once in a process, if bfloat16 is asked for on a device that must emulate it.
+
+    Args:
+        device: the device of the network.
+        precision: that of the recipe.
+    """
+    if precision == "bf16" and not bf16_in_hardware(device):
+        warnings.warn(
+            f"precision is bf16, but no bf16 instructions are found on this {device.type.upper()}: the results are of "
+            "bf16, the speed is below that of fp32. precision=fp32 is faster here, and another run with another record",
+            stacklevel=2,
+        )
