@@ -3,9 +3,11 @@
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 _GLOBAL_GENERATOR = threading.RLock()
 
@@ -36,21 +38,53 @@ def generator(seed: int, *stream: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, *stream))
 
 
-@contextmanager
-def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Inside the block, torch's global generators start from `seed`; afterwards they are as they were before.
+class OwnGenerator(TorchDispatchMode):
+    """Inside the block, what this thread draws on the CPU comes from a generator that no other thread draws from.
 
-    Initial weights and dropout are always drawn from these generators. Only one thread at a time may be inside, so
-    that runs in several threads of a process do not disturb each other's random numbers.
+    The numbers are those that the global generator would give after `torch.manual_seed(seed)`. It serves where torch
+    takes no generator: constructors of layers, and dropout. Each operation takes some microseconds more.
+    """
+
+    def __init__(self, seed: int) -> None:
+        """Take the seed of the generator."""
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+        self.used = False
+        """Whether anything was drawn."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call an operation of torch; one that draws on the CPU, and has no generator yet, gets this one."""
+        kwargs = dict(kwargs or {})
+        device = kwargs.get("device") or next((x.device for x in args if isinstance(x, torch.Tensor)), None)
+        if kwargs.get("generator") is None and torch.device(device or "cpu").type == "cpu":
+            name = "generator" if func._overloadname == "default" else f"{func._overloadname}_generator"
+            func = getattr(func.overloadpacket, name, func)  # torch.rand and its kind come in two forms
+            if any(argument.name == "generator" for argument in func._schema.arguments):
+                kwargs["generator"], self.used = self.generator, True
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu", *, apart: bool = True) -> Iterator[OwnGenerator]:
+    """Inside the block, all random numbers of this thread follow from `seed`, whatever other threads draw.
+
+    Only one thread at a time may be inside. torch's global generators start from `seed` and are afterwards as they were
+    before. What is drawn on a GPU comes from them, so a thread that draws there without this function does disturb
+    it; beside such a thread, a network with dropout needs a process of its own.
 
     Args:
         seed: for the generators of the CPU and of the device.
         device: the device that the block computes on.
+        apart: False if the block draws nothing, so that its operations need not be looked at.
+
+    Returns: a context that gives the generator; its `used` says whether anything was drawn on the CPU.
     """
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    own = OwnGenerator(seed)
     with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=cuda):
         torch.manual_seed(seed)
-        yield
+        with nullcontext() if cuda or not apart else own:
+            yield own
 
 
 _THREADS_LOCK = threading.Lock()

@@ -1,6 +1,8 @@
 """A record, kept weights and a checkpoint know by content which images they were made from."""
 
+import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from PIL import Image
 from pydantic import Field, ValidationError
 
 from ctsl_lib import data_set
+from ctsl_lib.data.cache import entry_name
 from ctsl_lib.data.specs import DATA_SETS, DataSettings, Digits, ImageFolder, Images, Market1501
 from ctsl_lib.data.synthetic_market import write_synthetic_market
 from ctsl_lib.data.types import Dataset
@@ -22,6 +25,7 @@ from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.training.checkpoint import read_state, write_state
 from ctsl_lib.training.recipe import Recipe
+from scripts.waiting import until
 
 RECIPE = Recipe(epochs=6, batch_size=10)
 
@@ -174,3 +178,16 @@ def test_settings_of_a_data_set_cannot_change() -> None:
         ValidationError, match="crop must be of a type that cannot change, such as a tuple for a list"
     ):
         Cropped(crop=[1, 2])
+
+
+def test_a_file_with_the_size_and_time_of_another_is_not_taken_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "images.zip"
+    file.write_bytes(b"some images")
+    before, name = file.stat(), entry_name(file)
+    assert entry_name(file) == name
+    assert until(lambda: time.time_ns() > before.st_ctime_ns + 20_000_000, 5)  # some clocks of files tick slowly
+    file.write_bytes(b"other image")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # as `cp --preserve` and archives do
+    after = file.stat()
+    assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert entry_name(file) != name

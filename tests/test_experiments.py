@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -189,6 +191,31 @@ def test_runs_in_threads_of_one_process_are_the_serial_ones(tmp_path: Path, drop
         threaded = run_grid(specs, Store(tmp_path / "threaded"), executor=executor)
     assert len(specs) == 32 and [outcome(a) for a in serial] == [outcome(b) for b in threaded]
     assert torch.get_num_threads() == threads_before
+
+
+@contextmanager
+def another_thread_draws() -> Iterator[None]:
+    """Inside the block, a thread draws from torch's global generator without a pause."""
+    over = threading.Event()
+
+    def draw() -> None:
+        while not over.is_set():
+            torch.rand(10)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+@pytest.mark.slow
+def test_a_thread_that_draws_random_numbers_changes_no_run(tmp_path: Path, dropout_network: str) -> None:
+    specs = [TINY.model_copy(update={"peers": (dropout_network, "tiny_cnn"), "seed": seed}) for seed in range(4)]
+    quiet = run_grid(specs, Store(tmp_path / "quiet"))
+    with another_thread_draws():
+        disturbed = run_grid(specs, Store(tmp_path / "disturbed"))
+    assert [outcome(a) for a in quiet] == [outcome(b) for b in disturbed]
 
 
 def test_runs_of_one_process_want_the_same_threads() -> None:

@@ -135,7 +135,8 @@ def entry_name(path: Path, variant: object = None) -> str:
     Raises: DataError on an empty folder, and as `files.list_files` does.
     """
     seen = walk(path) if path.is_dir() else [("", path.stat())]
-    facts = [(name, status.st_size, status.st_mtime_ns) for name, status in seen if status is not None]
+    # The last is the time of the last change of content or name, which nobody can set as one can the one before.
+    facts = [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in seen if s is not None]
     if not facts:
         raise DataError(f"{path} is empty")
     content = repr((FORMAT, str(path.resolve()), facts, variant))

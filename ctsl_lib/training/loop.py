@@ -128,12 +128,14 @@ def _epoch(
     epoch_terms = _Terms(batches.epoch)
     for peer in peers:
         peer.train()
+    draws = True  # as long as no step has shown that these networks draw no random numbers
     for step, (images, labels, copies) in enumerate(batches):
         for group in groups:
             optimizer.zero_grad()
-            draws = derive_seed(batches.seed, "dropout", batches.epoch, step, group[0])
-            with seeded(draws, images.device), autocast(images.device, recipe.precision):
+            seed = derive_seed(batches.seed, "dropout", batches.epoch, step, group[0])
+            with seeded(seed, images.device, apart=draws) as own, autocast(images.device, recipe.precision):
                 outputs = [peer(images) for peer in peers]  # all forwards first
+            draws = draws and own.used
             try:
                 losses = objective(outputs, labels, copies, only=group, compiled=recipe.compile)
             except NonFiniteInputError as error:
