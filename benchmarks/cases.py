@@ -31,7 +31,7 @@ from ctsl_lib.losses.relation_kernel import relation_losses
 from ctsl_lib.metrics.retrieval import Labelled, retrieval_metrics
 from ctsl_lib.models.peer import Peer, frozen_copy
 from ctsl_lib.models.registry import build_peer
-from ctsl_lib.training.batches import Batches, FrozenLogits
+from ctsl_lib.training.batches import Batches, FrozenAnswers
 from ctsl_lib.training.loop import _epoch
 from ctsl_lib.training.recipe import Recipe
 
@@ -202,7 +202,7 @@ def step_kit(network: str, batch: int, precision: str) -> Call:
     peers, frozen = _networks(network)
     recipe = Recipe.model_validate({"batch_size": batch, "padding": 4, "mirror": True, "precision": precision})
     data = random_images(batch)
-    answers = FrozenLogits(frozen, data, recipe)
+    answers = FrozenAnswers(frozen, data, recipe, FULL)
     optimizer = _optimizer(peers)
     scheduler = LambdaLR(optimizer, lambda step: 1.0)
     return lambda: _epoch(peers, FULL, Batches(data, recipe, 0, 0, answers), optimizer, scheduler)
@@ -245,7 +245,7 @@ def input_kit(batch: int, count: int) -> Call:
     """Batches of the kit, augmented and normalised, out of `count` images, from one random order."""
     data = random_images(count)
     recipe = Recipe(batch_size=batch, padding=4, mirror=True)
-    batches = Batches(data, recipe, 0, 0, FrozenLogits(None, data, recipe))
+    batches = Batches(data, recipe, 0, 0, FrozenAnswers(None, data, recipe, FULL))
     return lambda: _go_through(islice(batches, BATCHES))
 
 

@@ -18,6 +18,7 @@ from cited import fill  # noqa: E402
 
 PAGES = {
     "docs/real-images.md": "guides/real-images.md",
+    "docs/methods.md": "guides/methods.md",
     "docs/trust.md": "guides/trust.md",
     "docs/speed.md": "guides/speed.md",
     "docs/scale.md": "guides/scale.md",

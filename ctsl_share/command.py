@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ctsl_lib.cli.tables import Parameter, Profile, plan_of
+from ctsl_lib.cli.tables import Parameter, TableProfile, plan_of
 from ctsl_lib.environment import expanded, write_atomically
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def export(
     what: Annotated[
         list[str], typer.Argument(metavar="WHAT...", help="Keys or files of records, or one data set.")
     ],
-    profile: Profile = "small",
+    profile: TableProfile = None,
     parameter: Parameter = None,
     csv: Annotated[Path, typer.Option(help="The file of the curves.")] = Path("results/histories.csv"),
     tensorboard: Annotated[
@@ -97,7 +97,7 @@ def export(
     typer.echo(f"{len(named)} runs, {len(frame)} values in {path}")
 
 
-def _named(what: list[str], profile: str, parameter: list[str] | None) -> "list[tuple[str, Record]]":
+def _named(what: list[str], profile: str | None, parameter: list[str] | None) -> "list[tuple[str, Record]]":
     """(method, record) of the runs that the arguments name."""
     from ctsl_share.runs import find_run, method_of, names_a_run
 
@@ -114,9 +114,10 @@ def _named(what: list[str], profile: str, parameter: list[str] | None) -> "list[
     every = [(method, store.load(spec)) for method, spec in plan.runs()]
     there = [(method, record) for method, record in every if record is not None]
     if not there:
+        chosen = f" --profile {profile}" if profile is not None else ""
         given = "".join(f" -p {shlex.quote(setting)}" for setting in parameter or [])
         raise ValueError(
-            f"no run of {what[0]} with profile {profile!r} has a record in {store.root}; "
-            f"`ctsl train {what[0]} --profile {profile}{given}` makes them"
+            f"no run of {what[0]} with this profile has a record in {store.root}; "
+            f"`ctsl train {what[0]}{chosen}{given}` makes them"
         )
     return there

@@ -43,7 +43,7 @@ def test_the_plain_step_has_the_same_objective() -> None:
     images, labels = torch.randn(16, 3, 8, 8), torch.arange(16) % 10
     with torch.no_grad():
         outputs = [peer(images) for peer in peers]
-        expected = FULL(outputs, labels, [copy(images).logits for copy in frozen])
+        expected = FULL(outputs, labels, [copy(images) for copy in frozen])
     total = sum(value.item() for terms in expected for value in terms.values())
     parameters = [parameter for peer in peers for parameter in peer.parameters()]
     before = parameters[0].clone()

@@ -155,7 +155,10 @@ def test_a_table_of_any_metric_that_the_records_have(ctsl, tmp_path: Path) -> No
         (("run", "--method", "dml", "--set", "epochs=many"), "epochs"),
         (("table",), "`CTSL_RECORDS=results/records ctsl table` reads"),
         (("notebooks", "77"), "NUMBER must be among 00"),
-        (("notebooks", "--profile", "huge"), "must be one of digits, overnight, paper, quick, short, small; got"),
+        (
+            ("notebooks", "--profile", "huge"),
+            "must be one of digits, overnight, paper, quick, short, small, teacher, or the path",
+        ),
         (("notebooks", "00", "-p", "colour=blue"), "has no parameter 'colour'"),
         (("notebooks", "00", "-p", "epochs=0"), "epochs must be int in 00_start_here.ipynb, got 0"),
         (("data", "mnist"), "NAME must be one of cifar10, cifar100"),

@@ -30,8 +30,9 @@ def outputs(k: int, learn: bool = True) -> list[PeerOutput]:
     return made
 
 
-def frozen(k: int) -> list[torch.Tensor]:
-    return [torch.randn(6, 4, generator=torch.Generator().manual_seed(100 + seed)) for seed in range(k)]
+def frozen(k: int) -> list[PeerOutput]:
+    logits = [torch.randn(6, 4, generator=torch.Generator().manual_seed(100 + seed)) for seed in range(k)]
+    return [PeerOutput(one, torch.empty(6, 0)) for one in logits]
 
 
 EVERY = Objective.model_validate(
@@ -55,7 +56,7 @@ def test_terms_are_the_weighted_losses() -> None:
             "response": 2 * response_loss(own.logits, other.logits),
             "distance": 3 * distance_loss(own.embedding, other.embedding),
             "angle": 4 * angle_loss(own.embedding, other.embedding),
-            "self": 5 * response_loss(own.logits, copies[k], 3.0),
+            "self": 5 * response_loss(own.logits, copies[k].logits, 3.0),
             "triplet": 6 * triplet_loss(own.embedding, LABELS, 2.0),
         }
         assert list(terms) == [*TERMS, "triplet"]
@@ -125,7 +126,7 @@ def test_terms_of_all_peers_that_move_both_sides(k: int) -> None:
 
 @pytest.mark.parametrize("copies", [None, frozen(1)])
 def test_missing_frozen_copies(copies) -> None:
-    with pytest.raises(ValueError, match="frozen logits for 2 peers"):
+    with pytest.raises(ValueError, match="frozen answers for 2 peers"):
         EVERY(outputs(2), LABELS, copies)
 
 

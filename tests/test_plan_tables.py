@@ -233,6 +233,17 @@ def test_the_table_notebook_shows_the_digits() -> None:
     )  # the same runs as those of the course's notebooks
 
 
+def test_a_profile_is_that_of_the_data_set_or_a_file_of_ones_own(tmp_path: Path) -> None:
+    for dataset, name in (("digits", "digits"), ("cifar100", "overnight"), ("my_images", "small")):
+        assert load_profile(None, dataset=dataset) == load_profile(name, dataset=dataset)
+    assert load_profile(None, dataset="synthetic_market") == load_profile("small", dataset="market1501")
+    path = tmp_path / "mine.yaml"
+    path.write_text("epochs: 3\npairs: [[tiny_cnn]]\n", encoding="utf-8")
+    assert load_profile(str(path), dataset="digits") == {"epochs": 3, "pairs": [["tiny_cnn"]]}
+    with pytest.raises(ValueError, match=r"the profile .*nowhere\.yaml cannot be read: No such file"):
+        load_profile(str(tmp_path / "nowhere.yaml"))
+
+
 @pytest.mark.parametrize("name", ["small", "overnight", "short", "paper"])
 def test_profiles_of_real_images_leave_nothing_of_the_digits_in_the_table(name: str) -> None:
     assert set(load_profile(name)) | {"dataset", "size"} == set(

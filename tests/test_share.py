@@ -259,8 +259,8 @@ def test_the_table_of_a_data_set_and_tensorboard(ctsl, tmp_path: Path) -> None:
     )  # fmt: skip
     given = [part for value in settings for part in ("-p", value)]
     status, _, error = ctsl("export", "digits", *given)
-    assert status == 1 and "no run of digits with profile 'small' has a record" in error
-    assert "`ctsl train digits --profile small -p 'pairs=[[tiny_cnn, tiny_cnn]]' -p seeds=2 -p epochs=2" in error
+    assert status == 1 and "no run of digits with this profile has a record" in error
+    assert "`ctsl train digits -p 'pairs=[[tiny_cnn, tiny_cnn]]' -p seeds=2 -p epochs=2" in error
     status, _, error = ctsl("train", "digits", *given, "--processes", "1")
     assert status == 0, error
     status, said, error = ctsl("export", "digits", *given, "--tensorboard", "events")

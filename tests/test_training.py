@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from ctsl_lib.losses.terms import Step
 from ctsl_lib.models.peer import Peer, frozen_copy
 from ctsl_lib.models.precision import autocast
 from ctsl_lib.models.registry import build_peer
-from ctsl_lib.training.batches import FrozenLogits
+from ctsl_lib.training.batches import FrozenAnswers
 from ctsl_lib.training.history import History
 from ctsl_lib.training.loop import _Terms, compile_networks, train
 from ctsl_lib.training.recipe import Recipe, learning_rate_factor
@@ -87,6 +88,14 @@ def test_bf16_keeps_strided_depthwise_layers_embedding_and_logits_in_float32(net
     kept = {name for name, (layer, dtype) in seen.items() if dtype == torch.float32}
     strided = {n for n, (layer, _) in seen.items() if layer.groups > 1 and layer.stride != (1, 1)}
     assert kept == strided and strided
+
+
+@pytest.mark.parametrize("network", ["mobilenetv2", "resnet8", "shufflenetv2", "tiny_reid"])
+def test_a_network_computes_in_float64_where_it_is_asked_to(network: str) -> None:
+    peer, images = build_peer(network, 3, 10, seed=0).eval(), torch.randn(2, 3, 32, 32)
+    single, double = peer(images), peer.double()(images.double())
+    assert double.logits.dtype == double.embedding.dtype == torch.float64
+    torch.testing.assert_close(double.logits.float(), single.logits)
 
 
 def test_weights_lie_channels_last_and_keep_their_values() -> None:
@@ -180,12 +189,13 @@ def test_frozen_answers_are_cached_only_without_augmentation(data: Dataset) -> N
     batch = torch.tensor([5, 3, 8])
     images = data.normalise(data.train.images[batch])
     still, moving = Recipe(padding=0), Recipe(padding=1)
-    cached, fresh = (FrozenLogits(copies, data, recipe)(batch, images) for recipe in (still, moving))
+    answers = partial(FrozenAnswers, copies, data, objective=METHODS["tfkd"])
+    cached, fresh = (answers(recipe)(batch, images) for recipe in (still, moving))
     assert cached is not None and fresh is not None
     for a, b in zip(cached, fresh, strict=True):
-        assert torch.allclose(a, b, atol=1e-5)
-    blank = FrozenLogits(copies, data, moving)(batch, torch.zeros_like(images))
-    assert blank is not None and not torch.allclose(blank[0], fresh[0])
+        assert torch.allclose(a.logits, b.logits, atol=1e-5)
+    blank = answers(moving)(batch, torch.zeros_like(images))
+    assert blank is not None and not torch.allclose(blank[0].logits, fresh[0].logits)
 
 
 def test_non_finite_loss_names_its_terms(data: Dataset) -> None:

@@ -62,7 +62,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("metrics", {"top5": [80, 80]}, r"metrics must have top1, by which digits is judged, got top5"),
     ("metrics", {}, r"metrics must have top1, .* got nothing"),
     ("parameters", [5], r"parameters must have 2 values, one for each peer, got 1"),
-    ("parameters", [5, 0], r"parameters must be above 0, got \[5, 0\]"),
+    ("parameters", [5, -1], r"parameters must be 0 or more, got \[5, -1\]"),
     ("history.terms", [{"ce": [1.0] * 5}], r"history.terms must have 2 values, one for each peer, got 1"),
     ("history.terms.1", {}, r"history.terms must have one term or more, got none for peer 1"),
     ("history.terms.1.ce", [1.0] * 4, r"history.terms.ce must have 5 values, .* each epoch, got 4 for peer 1"),

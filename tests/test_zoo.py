@@ -29,6 +29,7 @@ PARAMETERS = {
     "resnet18": 11_220_132,
     "resnet20": 278_324,
     "resnet34": 21_328_292,
+    "resnet56": 861_620,
     "vgg11": 28_518_244,
     "alexnet": 20_691_876,
     "alexnet_bn": 20_694_180,

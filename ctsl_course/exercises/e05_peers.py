@@ -66,7 +66,7 @@ def peer_works(answer: Tried) -> None:
 def peer_learns_with_another(answer: Tried) -> None:
     pair = [answer(1, 10).train(), build_peer("tiny_cnn", 1, 10, seed=0).train()]
     images, labels = some(12, 1, 8, 8), torch.arange(12) % 10
-    frozen = [some(12, 10)] * 2
+    frozen = [PeerOutput(some(12, 10), some(12, 8))] * 2
     terms = METHODS["ctsl_mkt"]([peer(images) for peer in pair], labels, frozen)[0].values()
     torch.stack(list(terms)).sum().backward()
     reached = all(

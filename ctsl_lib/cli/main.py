@@ -22,8 +22,8 @@ from ctsl_lib.environment import cores, expanded, keep_memory, load_plugins, sug
 from ctsl_lib.errors import ClusterError, GridError, NonFiniteLossError, NotebookError, WorkerDiedError, explained
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.losses.methods import ABLATIONS, METHODS
-from ctsl_lib.models.registry import network_names
+from ctsl_lib.losses.methods import ABLATIONS, METHODS, baselines
+from ctsl_lib.models.registry import check_network, network_names
 
 CELL_TIMEOUT = 24 * 3600
 """Seconds that a notebook's cell may take: it may train a table of large networks."""
@@ -98,10 +98,14 @@ def reproduce(
 
 @app.command("run")
 def run_command(
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}, or an ablation such as MLI+SLI.")],
+    method: Annotated[
+        str,
+        typer.Option(help=f"One of {', '.join(METHODS)}, kd, label_smoothing, or an ablation such as MLI+SLI."),
+    ],
     peer: Annotated[
         list[str] | None, typer.Option(help=f"Network of each peer, repeated: {', '.join(network_names())}.")
     ] = None,
+    teacher: Annotated[str, typer.Option(help="Network of the fixed teacher, for kd.")] = "wide_cnn",
     seed: Annotated[int, typer.Option(min=0)] = 0,
     n_train: Annotated[int, typer.Option(help="Training images.")] = Digits().n_train,
     label_noise: Annotated[
@@ -112,7 +116,7 @@ def run_command(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; another number may change last digits.")] = 1,
 ) -> None:
     """Train one pair (or any number of peers) with one method and print where its record is."""
-    rows = METHODS | ABLATIONS
+    rows = METHODS | ABLATIONS | baselines(check_network(teacher))
     if method not in rows:
         raise ValueError(f"method must be one of {', '.join(rows)}; got {method!r}{suggestion(method, rows)}")
     recipe, objective = _with_fields(parse_assignments(set_ or []), Spec().recipe, rows[method])

@@ -26,7 +26,14 @@ app = typer.Typer()
 Dataset = Annotated[
     str, typer.Argument(help=f"{', '.join((*NAMED, *retrieval_sets()))}, or the path of a tree of class folders.")
 ]
-Profile = Annotated[str, typer.Option(help="A file of notebooks/profiles without its .yaml.")]
+_PROFILE = "A file of notebooks/profiles without its .yaml, or the path of a .yaml file."
+Profile = Annotated[str, typer.Option(help=_PROFILE)]
+TableProfile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", show_default="digits for the digits, overnight for CIFAR, else small", help=_PROFILE
+    ),
+]
 Parameter = Annotated[
     list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Another value for the profile.")
 ]
@@ -38,14 +45,16 @@ RECENT = 2000
 """Records that estimates of cost rest on, the newest ones."""
 ALL = ("cifar10", "cifar100", "tiny_imagenet", "market1501")
 """The four data sets that the paper's claims speak of."""
+TABLES = ("digits", "synthetic_market", *ALL)
+"""The data sets that `ctsl status` goes through."""
 
 
-def plan_of(dataset: str, profile: str, parameter: list[str] | None) -> "Plan":
+def plan_of(dataset: str, profile: str | None, parameter: list[str] | None) -> "Plan":
     """The profile's plan for a data set, with values changed by hand.
 
     Args:
         dataset: the name of a data set, or the path of class folders.
-        profile: the name of the profile.
+        profile: the name of the profile; None for the standard one of the data set.
         parameter: NAME=VALUE each, in place of the profile's values.
 
     Raises: ValueError that names what does not exist or does not fit.
@@ -104,7 +113,7 @@ def _describe_market() -> None:
 @app.command()
 def train(
     dataset: Dataset,
-    profile: Profile = "small",
+    profile: TableProfile = None,
     parameter: Parameter = None,
     processes: Processes = None,
     threads: Threads = 1,
@@ -185,11 +194,11 @@ def uncollected() -> Iterator[None]:
 @uncollected()
 def status(
     dataset: Annotated[str | None, typer.Argument(help="A table in detail; default a line for each.")] = None,
-    profile: Profile = "small",
+    profile: TableProfile = None,
     parameter: Parameter = None,
 ) -> None:
     """List what is done, running, stopped, failed and missing for a table, stage 1 included, and what it would cost."""
-    plans = {name: plan_of(name, profile, parameter) for name in (ALL if dataset is None else [dataset])}
+    plans = {name: plan_of(name, profile, parameter) for name in (TABLES if dataset is None else [dataset])}
 
     from ctsl_lib.evidence.labels import pair_name
     from ctsl_lib.experiments.plan import cost
@@ -213,7 +222,7 @@ def status(
 
 @app.command()
 def claims(
-    profile: Profile = "small",
+    profile: TableProfile = None,
     dataset: Annotated[list[str] | None, typer.Option(help="Data sets to look at; default all four.")] = None,
     parameter: Parameter = None,
     every: Annotated[bool, typer.Option("--all", help="List comparisons that are not tested, too.")] = False,

@@ -12,6 +12,8 @@ from ctsl_lib.data.catalogue import retrieval_sets
 from ctsl_lib.errors import shown
 
 PROFILES = ROOT / "notebooks" / "profiles"
+STANDARD = {"digits": "digits", "cifar10": "overnight", "cifar100": "overnight"}
+"""Data set -> the profile that is meant where none is named; for any other data set it is `small`."""
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
@@ -49,11 +51,11 @@ def _read_yaml(content: str | bytes) -> Any:
         raise ValueError(f"it cannot be read ({type(error).__name__})") from None
 
 
-def load_profile(name: str, folder: Path = PROFILES, *, dataset: str = "") -> dict[str, Any]:
+def load_profile(name: str | None, folder: Path = PROFILES, *, dataset: str = "") -> dict[str, Any]:
     """The settings of a profile.
 
     Args:
-        name: of the profile: its file is NAME.yaml.
+        name: of the profile: its file is NAME.yaml; or the path of a .yaml file; None for the data set's standard one.
         folder: where the profiles are.
         dataset: for a data set of person re-identification NAME_reid.yaml is read instead, if it exists.
 
@@ -61,11 +63,17 @@ def load_profile(name: str, folder: Path = PROFILES, *, dataset: str = "") -> di
     """
     paths = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
     names = [stem for stem in paths if not stem.endswith("_reid")]
-    if name not in names:
-        raise ValueError(f"profile must be one of {', '.join(names)}; got {name!r}")
-    path = paths.get(f"{name}_reid", paths[name]) if dataset in retrieval_sets() else paths[name]
+    name = name if name is not None else STANDARD.get(dataset, "small")
+    if name.endswith(".yaml"):
+        path = Path(name)
+    elif name in names:
+        path = paths.get(f"{name}_reid", paths[name]) if dataset in retrieval_sets() else paths[name]
+    else:
+        raise ValueError(f"profile must be one of {', '.join(names)}, or the path of a .yaml file; got {name!r}")
     try:
         values = _read_yaml(path.read_bytes()) or {}
+    except OSError as error:
+        raise ValueError(f"the profile {path} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise ValueError(f"{path} must be YAML: {error}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

@@ -89,7 +89,7 @@ class Record(BaseModel, frozen=True):
     data_digest: str = ""
     """The digest of the images that it was trained and tested on; empty in records of numerics 2 and before."""
     parameters: list[int]
-    """The number of learnable parameters of each peer."""
+    """The number of learnable parameters of each peer; 0 for a teacher that is given and does not learn."""
     metrics: dict[str, list[float]]
     """Metrics after the last epoch, in percent; see `ctsl_lib.metrics.evaluation.evaluate`."""
     history: History
@@ -99,8 +99,8 @@ class Record(BaseModel, frozen=True):
     def _can_be_believed(self) -> "Record":
         peers, epochs = len(self.spec.peers), self.spec.recipe.epochs
         check_count("parameters", self.parameters, peers, "peer")
-        if min(self.parameters) < 1:
-            raise ValueError(f"parameters must be above 0, got {shown(self.parameters)}")
+        if min(self.parameters) < 0:
+            raise ValueError(f"parameters must be 0 or more, got {shown(self.parameters)}")
         first = self.spec.data.metric
         if first not in self.metrics:
             names = ", ".join(self.metrics) or "nothing"

@@ -12,7 +12,7 @@ from ctsl_lib.errors import PlanError
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.metrics.evaluation import METRICS
 from ctsl_lib.metrics.retrieval import Labelled, retrieval_metrics
-from ctsl_lib.models.peer import PeerOutput
+from ctsl_lib.models.peer import PeerOutput, count_parameters
 from ctsl_lib.models.registry import build_peer
 from ctsl_lib.randomness import seeded
 
@@ -80,7 +80,7 @@ def _try_objectives(specs: Sequence[Spec], answers: Mapping[str, PeerOutput], la
     for names, objective in dict.fromkeys((one.peers, one.objective) for one in specs):
         outputs = [answers[name] for name in names]
         try:
-            losses = objective(outputs, labels, [output.logits for output in outputs])
+            losses = objective(outputs, labels, outputs)
             torch.stack([loss.reshape(()) for terms in losses for loss in terms.values()])
         except Exception as error:  # whatever a term of a user's own may raise
             pair = " + ".join(names)
@@ -122,7 +122,8 @@ def _try_network(name: str, pair: str, data: Dataset, spec: Spec, images: Tensor
         with seeded(0):
             output: PeerOutput = peer.train()(data.normalise(images))
             loss = F.cross_entropy(output.logits, labels)
-            loss.backward()
+            if count_parameters(peer):
+                loss.backward()
         if not torch.isfinite(loss):
             raise ValueError(f"its loss is {loss.item():g} before the first step")
     except (RuntimeError, ValueError, IndexError, TypeError) as error:

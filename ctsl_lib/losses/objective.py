@@ -219,7 +219,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         self,
         outputs: "Sequence[PeerOutput]",
         labels: "Tensor",
-        frozen: "Sequence[Tensor] | None" = None,
+        frozen: "Sequence[PeerOutput] | None" = None,
         *,
         only: Iterable[int] | None = None,
         compiled: bool = False,
@@ -229,13 +229,13 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         Args:
             outputs: (B, C) logits and (B, D_k) embedding of each of the K peers, for the same B images.
             labels: (B,) class indices.
-            frozen: for each peer the (B, C) logits of its frozen copy, if a term needs them.
+            frozen: for each peer what its frozen copy, or the teacher, answers to these images, if a term needs it.
             only: the peers whose terms to compute; by default all.
             compiled: compile the inner loop of the relation losses; see `relation_losses`.
 
         Returns: for each of these peers a dict: term -> weighted scalar. Terms that compare peers are averaged over
             the other peers; a single peer does not have them.
-        Raises: ValueError on an unknown term, and if frozen logits are needed but not given for each peer.
+        Raises: ValueError on an unknown term, and if frozen answers are needed but not given for each peer.
         """
         from ctsl_lib.losses.terms import weighted_terms
 

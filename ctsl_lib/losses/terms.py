@@ -30,8 +30,8 @@ class Step:
     """The same numbers as fixed targets: no gradient flows back."""
     labels: Tensor
     """(B,) class indices."""
-    frozen: Sequence[Tensor]
-    """For each peer the (B, C) logits of its frozen copy; empty if no term needs them."""
+    frozen: Sequence[PeerOutput]
+    """For each peer what its frozen copy, or the teacher, answers; empty if no term needs it."""
     chosen: Sequence[int]
     """The peers that learn in this step; only their terms are computed."""
     compiled: bool = False
@@ -83,7 +83,7 @@ def angle(step: Step, k: int) -> Tensor:
 @term("self", needs="frozen")
 def self_knowledge(step: Step, k: int) -> Tensor:
     """KL divergence from the frozen copy's softened answers."""
-    return response_loss(step.outputs[k].logits, step.frozen[k], step.objective.temperature)
+    return response_loss(step.outputs[k].logits, step.frozen[k].logits, step.objective.temperature)
 
 
 @term("triplet")
@@ -96,7 +96,7 @@ def weighted_terms(
     objective: Objective,
     outputs: Sequence[PeerOutput],
     labels: Tensor,
-    frozen: Sequence[Tensor] | None,
+    frozen: Sequence[PeerOutput] | None,
     chosen: Sequence[int],
     compiled: bool,
 ) -> list[dict[str, Tensor]]:
@@ -108,7 +108,7 @@ def weighted_terms(
         chosen: the peers whose terms to compute.
 
     Returns: for each chosen peer a dict: term -> weighted scalar.
-    Raises: ValueError on an unknown term, and on frozen logits that are missing or not one for each peer.
+    Raises: ValueError on an unknown term, and on frozen answers that are missing or not one for each peer.
     """
     unknown = [name for name in objective.active if name not in REGISTERED]
     if unknown:
@@ -118,7 +118,7 @@ def weighted_terms(
         )
     if objective.learns_from_frozen and (frozen is None or len(frozen) != len(outputs)):
         got = "none" if frozen is None else len(frozen)
-        raise ValueError(f"the self term needs frozen logits for {len(outputs)} peers, got {got}")
+        raise ValueError(f"the terms need frozen answers for {len(outputs)} peers, got {got}")
     targets = [output.detach() for output in outputs]
     step = Step(objective, outputs, targets, labels, frozen or (), chosen, compiled)
     scales = {"self": objective.temperature**2 if objective.scale_self_by_t2 else 1.0}

@@ -90,6 +90,12 @@ def resnet20(channels: int, num_classes: int) -> Peer:
     return _narrow_resnet(channels, num_classes, blocks=3)
 
 
+@register("resnet56")
+def resnet56(channels: int, num_classes: int) -> Peer:
+    """The CIFAR ResNet with n = 9: the usual teacher of `resnet20` in public tables."""
+    return _narrow_resnet(channels, num_classes, blocks=9)
+
+
 @register("vgg11")
 def vgg11(channels: int, num_classes: int) -> Peer:
     """VGG-11 with batch norm (Simonyan and Zisserman 2014, arXiv 1409.1556), for images of 32x32 or larger."""

@@ -13,10 +13,12 @@ class PeerOutput(NamedTuple):
 
     logits: Tensor
     embedding: Tensor
+    maps: tuple[Tensor, ...] = ()
+    """What a network of your own hands over beside, such as (B, channels, H, W) feature maps, for terms of your own."""
 
     def detach(self) -> "PeerOutput":
         """The same output as a fixed target, through which no gradient flows back."""
-        return PeerOutput(self.logits.detach(), self.embedding.detach())
+        return PeerOutput(self.logits.detach(), self.embedding.detach(), tuple(x.detach() for x in self.maps))
 
 
 class Peer(nn.Module):
@@ -44,7 +46,7 @@ class Peer(nn.Module):
 
 
 class StridedDepthwise(nn.Conv2d):
-    """A convolution that stays in float32 under autocast on a CPU.
+    """A convolution that keeps the precision of its weights under autocast on a CPU.
 
     On a CPU the backward pass of strided depthwise convolutions is many times slower in bfloat16.
     """
@@ -64,7 +66,7 @@ class StridedDepthwise(nn.Conv2d):
         if images.device.type != "cpu":
             return super().forward(images)
         with torch.autocast("cpu", enabled=False):
-            return super().forward(images.float())
+            return super().forward(images.to(self.weight.dtype))
 
 
 def peer_from(network: nn.Module, classifier: str) -> Peer:

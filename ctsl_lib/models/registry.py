@@ -15,7 +15,7 @@ Builder = Callable[[int, int], "Peer"]
 BUILT_IN = {
     "ctsl_lib.models.tiny": ("tiny_cnn", "pocket_cnn", "wide_cnn", "tiny_resnet", "tiny_reid"),
     "ctsl_lib.models.paper": (
-        "resnet8", "resnet14", "resnet20", "resnet14_wide", "resnet18", "resnet34", "vgg11", "alexnet",
+        "resnet8", "resnet14", "resnet20", "resnet56", "resnet14_wide", "resnet18", "resnet34", "vgg11", "alexnet",
         "alexnet_bn", "squeezenet", "squeezenet_bn", "mobilenetv2", "shufflenetv2",
     ),
     "ctsl_lib.models.reid": ("reid_resnet18", "reid_resnet50", "reid_mobilenetv2", "reid_shufflenetv2"),

@@ -8,35 +8,43 @@ from torch import Tensor
 from ctsl_lib.data.augmentation import Augmentation, Erasing
 from ctsl_lib.data.sampler import order
 from ctsl_lib.data.types import Dataset
+from ctsl_lib.losses.objective import Objective
 from ctsl_lib.metrics.evaluation import predict
-from ctsl_lib.models.peer import Peer
+from ctsl_lib.models.peer import Peer, PeerOutput
 from ctsl_lib.models.precision import autocast
 from ctsl_lib.training.recipe import Recipe
 
 
-class FrozenLogits:
-    """The frozen copies' answers to each batch; without augmentation they are computed only once, at the start."""
+class FrozenAnswers:
+    """The frozen copies' answers to each batch.
 
-    def __init__(self, frozen: Sequence[Peer] | None, data: Dataset, recipe: Recipe) -> None:
+    They are computed only once, at the start, without augmentation and without terms of a user's own, which may want
+    more than an answer for each image.
+    """
+
+    def __init__(
+        self, frozen: Sequence[Peer] | None, data: Dataset, recipe: Recipe, objective: Objective
+    ) -> None:
         """Prepare the copies' answers.
 
         Args:
-            frozen: for each peer its frozen copy; None if no term needs them.
+            frozen: for each peer its frozen copy, or the teacher; None if no term needs them.
             data: the data set, on the copies' device.
             recipe: whether images are augmented, and the precision.
+            objective: who learns from the answers.
         """
         copies = list(dict.fromkeys(frozen or ()))  # a teacher that several peers share answers once
         self.index = [copies.index(copy) for copy in frozen or ()]
         self.frozen = copies
         self.precision = recipe.precision
         self.all_logits: list[Tensor] | None = None
-        if not recipe.augments:
+        if not recipe.augments and not objective.extra:
             images = data.train.images
             self.all_logits = [predict(copy, images, data, self.precision).logits for copy in self.frozen]
 
     @torch.no_grad()
-    def __call__(self, batch: Tensor, images: Tensor) -> list[Tensor] | None:
-        """For each peer the (B, C) logits of its copy; None if there are no copies.
+    def __call__(self, batch: Tensor, images: Tensor) -> list[PeerOutput] | None:
+        """For each peer what its copy answers; None if there are no copies.
 
         Args:
             batch: (B,) indices of the training images.
@@ -44,27 +52,29 @@ class FrozenLogits:
         """
         if not self.frozen:
             return None
-        if self.all_logits is not None:
-            answers = [logits[batch] for logits in self.all_logits]
+        if self.all_logits is not None:  # the embedding is left out: only terms of a user's own read it
+            answers = [PeerOutput(logits[batch], logits.new_empty(0)) for logits in self.all_logits]
         else:
             with autocast(images.device, self.precision):
-                answers = [copy(images).logits for copy in self.frozen]
+                answers = [copy(images) for copy in self.frozen]
         return [answers[i] for i in self.index]
 
 
 class Batches:
-    """The batches of one epoch: iterate over augmented images, labels, and the frozen copies' logits."""
+    """The batches of one epoch: iterate over augmented images, labels, and the frozen copies' answers."""
 
-    def __init__(self, data: Dataset, recipe: Recipe, seed: int, epoch: int, frozen_logits: FrozenLogits) -> None:
+    def __init__(
+        self, data: Dataset, recipe: Recipe, seed: int, epoch: int, frozen_answers: FrozenAnswers
+    ) -> None:
         """Draw the order of the images and their augmentation.
 
         Args:
             data: the data set.
             recipe: batch size, sampling and augmentation.
             seed, epoch: together they fix all random numbers; epochs are counted from 0.
-            frozen_logits: gives the frozen copies' answers.
+            frozen_answers: gives the frozen copies' answers.
         """
-        self.data, self.recipe, self.frozen_logits = data, recipe, frozen_logits
+        self.data, self.recipe, self.frozen_answers = data, recipe, frozen_answers
         self.seed, self.epoch = seed, epoch
         (n, _, height, width), device = data.train.images.shape, data.train.images.device
         self.order = order(data.train.labels, recipe.batch_size, recipe.images_per_class, seed, epoch).to(device)
@@ -76,10 +86,10 @@ class Batches:
     def __len__(self) -> int:
         return len(self.order) // self.recipe.batch_size
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, list[Tensor] | None]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, list[PeerOutput] | None]]:
         train, size = self.data.train, self.recipe.batch_size
         for batch in self.order[: len(self) * size].split(size):
             images = self.data.normalise(self.augmentation(train.images, batch))
             if self.erasing is not None:
                 images = self.erasing(images, batch)
-            yield images, train.labels[batch], self.frozen_logits(batch, images)
+            yield images, train.labels[batch], self.frozen_answers(batch, images)

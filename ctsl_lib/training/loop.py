@@ -13,10 +13,10 @@ from ctsl_lib.environment import shows_progress
 from ctsl_lib.errors import NonFiniteInputError, NonFiniteLossError
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.metrics.evaluation import scores
-from ctsl_lib.models.peer import Peer
+from ctsl_lib.models.peer import Peer, count_parameters
 from ctsl_lib.models.precision import autocast
 from ctsl_lib.randomness import derive_seed, seeded
-from ctsl_lib.training.batches import Batches, FrozenLogits
+from ctsl_lib.training.batches import Batches, FrozenAnswers
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.history import History
 from ctsl_lib.training.optimizer import make_optimizer
@@ -47,7 +47,7 @@ def train(
         data: the data set, on the peers' device.
         recipe: how to train.
         seed: fixes the order of images, augmentation and dropout.
-        frozen: for every peer a trained copy, for the self term; they do not change.
+        frozen: for every peer a trained copy, or the teacher, for terms that need it; they do not change.
         evaluate_on: the split for the accuracy curve; choose settings on "validation" only.
         checkpoint: saves the state between epochs; if it has a state already, training goes on from there.
         progress: whether to draw a progress bar; by default unless the environment variable CTSL_PROGRESS is 0.
@@ -60,9 +60,9 @@ def train(
     steps = len(data.train) // recipe.batch_size
     optimizer = make_optimizer([parameter for peer in peers for parameter in peer.parameters()], recipe)
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(recipe, step / (recipe.epochs * steps)))
-    frozen_logits = FrozenLogits(frozen, data, recipe)
+    frozen_answers = FrozenAnswers(frozen, data, recipe, objective)
     if recipe.compile and data.train.images.is_cuda:  # on a CPU, compiling takes longer than it saves
-        compile_networks([*peers, *frozen_logits.frozen])
+        compile_networks([*peers, *frozen_answers.frozen])
     first, history = resume(checkpoint, peers, optimizer, scheduler, objective, recipe, steps)
 
     epochs = range(first, recipe.epochs)
@@ -75,8 +75,12 @@ def train(
         disable=not shows_progress(progress),
     )
     for epoch in bar:
-        batches = Batches(data, recipe, seed, epoch, frozen_logits)
-        history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
+        batches = Batches(data, recipe, seed, epoch, frozen_answers)
+        if epoch == first or any(
+            map(count_parameters, peers)
+        ):  # else all epochs of a fixed teacher are like the first
+            means = _epoch(peers, objective, batches, optimizer, scheduler)
+        history.add_terms(means)
         if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
             accuracy = scores(peers, data.split(evaluate_on), data, recipe.precision)
             history.add_accuracy(epoch + 1, accuracy)
@@ -112,7 +116,7 @@ def _check_settings(
     if recipe.batch_size > n:
         raise ValueError(f"batch_size must be at most the {n} training images, got {recipe.batch_size}")
     if objective.learns_from_frozen and (frozen is None or len(frozen) != len(peers)):
-        raise ValueError(f"the self term needs {len(peers)} frozen copies; train stage 1 first")
+        raise ValueError(f"the objective needs {len(peers)} frozen copies; train stage 1 first")
 
 
 def _epoch(
@@ -126,8 +130,9 @@ def _epoch(
     everyone, recipe = range(len(peers)), batches.recipe
     groups = [everyone] if objective.update == "simultaneous" else [range(k, k + 1) for k in everyone]
     epoch_terms = _Terms(batches.epoch)
-    for peer in peers:
-        peer.train()
+    learning = [count_parameters(peer) > 0 for peer in peers]
+    for peer, learns in zip(peers, learning, strict=True):
+        peer.train(learns)
     draws = True  # as long as no step has shown that these networks draw no random numbers
     for step, (images, labels, copies) in enumerate(batches):
         for group in groups:
@@ -141,7 +146,8 @@ def _epoch(
             except NonFiniteInputError as error:
                 raise NonFiniteLossError(_where(batches.epoch, step) + str(error)) from None
             total = epoch_terms.add(dict(zip(group, losses, strict=True)))  # for each peer a dict: term -> scalar
-            total.backward()
+            if any(learning[k] for k in group):
+                total.backward()
             optimizer.step()
         scheduler.step()
     return epoch_terms.means(len(peers), len(batches))
