@@ -203,6 +203,7 @@ def test_train_status_and_claims_of_a_table(ctsl, tmp_path: Path) -> None:
     assert "12 missing; left: about " in more and more.strip().endswith("of one process")
     status, every, _ = ctsl("status")
     assert status == 0 and [line.split(":")[0] for line in every.splitlines()] == [
+        "digits", "synthetic_market",
         "cifar10", "cifar100", "tiny_imagenet", "market1501"
     ]  # fmt: skip
     status, judged, _ = ctsl("claims")
