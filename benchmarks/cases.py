@@ -245,7 +245,7 @@ def input_kit(batch: int, count: int) -> Call:
     """Batches of the kit, augmented and normalised, out of `count` images, from one random order."""
     data = random_images(count)
     recipe = Recipe(batch_size=batch, padding=4, mirror=True)
-    batches = Batches(data, recipe, 0, 0, FrozenAnswers(None, data, recipe, FULL))
+    batches = Batches(data, recipe, 0, 0)
     return lambda: _go_through(islice(batches, BATCHES))
 
 

@@ -31,7 +31,7 @@ from ctsl_lib.losses.objective import Objective
 from ctsl_lib.metrics.evaluation import accuracies
 from ctsl_lib.models.peer import Peer
 from ctsl_lib.models.registry import build_peer
-from ctsl_lib.training.batches import Batches, FrozenAnswers
+from ctsl_lib.training.batches import Batches
 from ctsl_lib.training.loop import train
 from ctsl_lib.training.optimizer import make_optimizer
 from ctsl_lib.training.recipe import Recipe, learning_rate_factor
@@ -153,7 +153,7 @@ def pair_loss(
 
 
 def _kit_batches(data: Dataset, recipe: Recipe, epoch: int) -> Iterator[Batch]:
-    for batch, labels, _ in Batches(data, recipe, SEED, epoch, FrozenAnswers(None, data, recipe, OBJECTIVE)):
+    for batch, labels, _ in Batches(data, recipe, SEED, epoch):
         yield batch, labels
 
 

@@ -123,7 +123,9 @@ def test_profiles(tmp_path: Path) -> None:
     (tmp_path / "profiles" / "fast.yaml").write_text("epochs: 3\nrate: 1e-3\n")
     assert load_profile("fast", tmp_path / "profiles") == {"epochs": 3, "rate": 0.001}
     assert load_profile("quick") == {}
-    with pytest.raises(ValueError, match="profile must be one of fast, or the path of a .yaml file; got 'slow'"):
+    with pytest.raises(
+        ValueError, match=r"profile must be one of fast, or the path of a \.yaml file; got 'slow'"
+    ):
         load_profile("slow", tmp_path / "profiles")
 
 

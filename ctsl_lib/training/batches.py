@@ -64,7 +64,7 @@ class Batches:
     """The batches of one epoch: iterate over augmented images, labels, and the frozen copies' answers."""
 
     def __init__(
-        self, data: Dataset, recipe: Recipe, seed: int, epoch: int, frozen_answers: FrozenAnswers
+        self, data: Dataset, recipe: Recipe, seed: int, epoch: int, frozen_answers: FrozenAnswers | None = None
     ) -> None:
         """Draw the order of the images and their augmentation.
 
@@ -72,7 +72,7 @@ class Batches:
             data: the data set.
             recipe: batch size, sampling and augmentation.
             seed, epoch: together they fix all random numbers; epochs are counted from 0.
-            frozen_answers: gives the frozen copies' answers.
+            frozen_answers: gives the frozen copies' answers, if somebody learns from them.
         """
         self.data, self.recipe, self.frozen_answers = data, recipe, frozen_answers
         self.seed, self.epoch = seed, epoch
@@ -92,4 +92,5 @@ class Batches:
             images = self.data.normalise(self.augmentation(train.images, batch))
             if self.erasing is not None:
                 images = self.erasing(images, batch)
-            yield images, train.labels[batch], self.frozen_answers(batch, images)
+            answers = self.frozen_answers(batch, images) if self.frozen_answers is not None else None
+            yield images, train.labels[batch], answers
