@@ -52,7 +52,8 @@ def machine(device: torch.device) -> Part:
     else:
         rows.append(Row(what="device", found=device_name(device)))
         fast = bf16_in_hardware(device)
-        found = "in hardware" if fast else "computed, but not by instructions of its own"
+        words = {True: "in hardware", False: "computed, but not by instructions of its own"}
+        found = "not told by PyTorch" if fast is None else words[fast]
         rows.append(Row(what="bf16", found=found, verdict="ok" if fast else "note"))
     return Part(title="1 environment", rule=RULE, rows=rows)
 

@@ -1,9 +1,10 @@
 """What makes a run repeatable: named streams of random numbers, and a fixed number of threads."""
 
+import functools
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,53 +39,57 @@ def generator(seed: int, *stream: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, *stream))
 
 
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Inside the block, torch's global generators start from `seed`; afterwards they are as they were before.
+
+    Dropout is drawn from these generators. Only one thread at a time may be inside, so that runs in several threads of
+    a process do not disturb each other's random numbers. A thread of somebody else that draws meanwhile cannot be kept
+    out: beside such a one, a network with dropout needs a process of its own. Initial weights do not; see
+    `OwnGenerator`.
+
+    Args:
+        seed: for the generators of the CPU and of the device.
+        device: the device that the block computes on.
+    """
+    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(seed)
+        yield
+
+
 class OwnGenerator(TorchDispatchMode):
     """Inside the block, what this thread draws on the CPU comes from a generator that no other thread draws from.
 
-    The numbers are those that the global generator would give after `torch.manual_seed(seed)`. It serves where torch
-    takes no generator: constructors of layers, and dropout. Each operation takes some microseconds more.
+    The numbers are those that the global generator would give after `torch.manual_seed(seed)`. It serves for initial
+    weights, since constructors of layers take no generator. Calls of `torch.manual_seed` inside have no effect.
     """
 
     def __init__(self, seed: int) -> None:
         """Take the seed of the generator."""
         super().__init__()
         self.generator = torch.Generator().manual_seed(seed)
-        self.used = False
-        """Whether anything was drawn."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call an operation of torch; one that draws on the CPU, and has no generator yet, gets this one."""
         kwargs = dict(kwargs or {})
         device = kwargs.get("device") or next((x.device for x in args if isinstance(x, torch.Tensor)), None)
-        if kwargs.get("generator") is None and torch.device(device or "cpu").type == "cpu":
-            name = "generator" if func._overloadname == "default" else f"{func._overloadname}_generator"
-            func = getattr(func.overloadpacket, name, func)  # torch.rand and its kind come in two forms
-            if any(argument.name == "generator" for argument in func._schema.arguments):
-                kwargs["generator"], self.used = self.generator, True
-        return func(*args, **kwargs)
+        drawing = _with_generator(func) if torch.device(device or "cpu").type == "cpu" else None
+        if drawing is None or kwargs.get("generator") is not None:
+            return func(*args, **kwargs)
+        return drawing(*args, **kwargs | {"generator": self.generator})
 
 
-@contextmanager
-def seeded(seed: int, device: torch.device | str = "cpu", *, apart: bool = True) -> Iterator[OwnGenerator]:
-    """Inside the block, all random numbers of this thread follow from `seed`, whatever other threads draw.
+@functools.cache
+def _with_generator(func: Any) -> Any:
+    """The form of an operation of torch that takes the same arguments and a generator; None if there is none."""
+    wanted = _arguments(func) - {"generator"}
+    forms = [getattr(func.overloadpacket, name) for name in func.overloadpacket.overloads()]
+    return next((form for form in forms if _arguments(form) == wanted | {"generator"}), None)
 
-    Only one thread at a time may be inside. torch's global generators start from `seed` and are afterwards as they were
-    before. What is drawn on a GPU comes from them, so a thread that draws there without this function does disturb
-    it; beside such a thread, a network with dropout needs a process of its own.
 
-    Args:
-        seed: for the generators of the CPU and of the device.
-        device: the device that the block computes on.
-        apart: False if the block draws nothing, so that its operations need not be looked at.
-
-    Returns: a context that gives the generator; its `used` says whether anything was drawn on the CPU.
-    """
-    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    own = OwnGenerator(seed)
-    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
-        with nullcontext() if cuda or not apart else own:
-            yield own
+def _arguments(func: Any) -> set[str]:
+    return {argument.name for argument in func._schema.arguments}
 
 
 _THREADS_LOCK = threading.Lock()

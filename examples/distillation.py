@@ -45,7 +45,8 @@ def decoupled_loss(
     label = F.one_hot(labels, logits.shape[1]).bool()
     log_p, log_q = (logits / t).log_softmax(dim=1), (target_logits / t).log_softmax(dim=1)
     others_p, others_q = (x.masked_fill(label, -torch.inf).logsumexp(dim=1) for x in (log_p, log_q))
-    two_p, two_q = (torch.stack([x[label], others], 1) for x, others in ((log_p, others_p), (log_q, others_q)))
+    own_p, own_q = (x.gather(1, labels[:, None])[:, 0] for x in (log_p, log_q))
+    two_p, two_q = torch.stack([own_p, others_p], dim=1), torch.stack([own_q, others_q], dim=1)
     tckd = F.kl_div(two_p, two_q, reduction="batchmean", log_target=True)
     q = (log_q - others_q[:, None]).exp().masked_fill(label, 0)
     nckd = (q * (log_q - others_q[:, None] - log_p + others_p[:, None])).sum(dim=1).mean()
@@ -113,7 +114,8 @@ class WithMaps(Peer):
 
         Args:
             peer: any peer.
-            layers: names of submodules of its backbone, such as "0" or "layer1.1".
+            layers: names of submodules of its backbone, such as "0" or "layer1.1". Of a layer before an in-place ReLU
+                the map is what the ReLU has made of it.
         """
         nn.Module.__init__(self)
         self.backbone, self.classifier = peer.backbone, peer.classifier
@@ -126,8 +128,9 @@ class WithMaps(Peer):
 
     def forward(self, images: Tensor) -> PeerOutput:
         """Logits, embedding and maps of (B, channels, H, W) normalised images."""
-        self.kept = []
-        return super().forward(images)._replace(maps=tuple(self.kept))
+        output = super().forward(images)
+        maps, self.kept = tuple(self.kept), []
+        return output._replace(maps=maps)
 
 
 @register("pocket_with_maps")

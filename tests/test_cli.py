@@ -205,6 +205,9 @@ def test_train_status_and_claims_of_a_table(ctsl, tmp_path: Path) -> None:
     assert status == 0 and [line.split(":")[0] for line in every.splitlines()] == [
         "digits", "synthetic_market", "cifar10", "cifar100", "tiny_imagenet", "market1501",
     ]  # fmt: skip
+    for profile in ("small", "short", "paper"):
+        status, every, error = ctsl("status", "--profile", profile)
+        assert status == 0 and every.splitlines()[-1].startswith("market1501: "), error
     status, judged, _ = ctsl("claims")
     assert status == 0 and "Not tested: market1501 (all)." in judged
     assert judged.startswith("no comparison is tested\n")

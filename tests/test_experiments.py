@@ -4,9 +4,8 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.models.peer import Peer, count_parameters
 from ctsl_lib.models.registry import NETWORKS, build_peer, register
-from ctsl_lib.randomness import cpu_threads
+from ctsl_lib.randomness import OwnGenerator, cpu_threads, seeded
 from ctsl_lib.training.recipe import Recipe
 
 TINY = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=1, batch_size=30))
@@ -193,29 +192,53 @@ def test_runs_in_threads_of_one_process_are_the_serial_ones(tmp_path: Path, drop
     assert torch.get_num_threads() == threads_before
 
 
-@contextmanager
-def another_thread_draws() -> Iterator[None]:
-    """Inside the block, a thread draws from torch's global generator without a pause."""
-    over = threading.Event()
+@pytest.mark.parametrize("disturbed", [False, True])
+def test_initial_weights_do_not_hang_on_what_other_threads_draw(disturbed: bool) -> None:
+    @register("test_two_layers")
+    def test_two_layers(channels: int, num_classes: int) -> Peer:
+        first = nn.Linear(channels * 64, 8)
+        if disturbed:
+            thread = threading.Thread(target=torch.rand, args=(10,))
+            thread.start()
+            thread.join()
+        return Peer(nn.Sequential(nn.Flatten(), first, nn.Linear(8, 8)), 8, num_classes)
 
-    def draw() -> None:
-        while not over.is_set():
-            torch.rand(10)
+    before = torch.get_rng_state()
+    found = build_peer("test_two_layers", 1, 10, seed=3).state_dict()
+    del NETWORKS["test_two_layers"]
+    torch.manual_seed(3)
+    layers = (nn.Linear(64, 8), nn.Linear(8, 8), nn.Linear(8, 10))
+    torch.set_rng_state(before)
+    for name, layer in zip(("backbone.1", "backbone.2", "classifier"), layers, strict=True):
+        assert torch.equal(found[f"{name}.weight"], layer.weight)
 
-    thread = threading.Thread(target=draw)
-    thread.start()
-    yield
-    over.set()
-    thread.join()
+
+DRAWN: dict[str, Callable[[], torch.Tensor]] = {
+    "rand": lambda: torch.rand(3),
+    "randn": lambda: torch.randn(2, 3),
+    "randint": lambda: torch.randint(9, (4,)),
+    "randint from": lambda: torch.randint(2, 9, (4,)),
+    "randint_like": lambda: torch.randint_like(torch.ones(4), 2, 9),
+    "randperm": lambda: torch.randperm(7),
+    "uniform_": lambda: torch.empty(3).uniform_(-1, 1),
+    "bernoulli": lambda: torch.bernoulli(torch.full((9,), 0.5)),
+    "trunc_normal_": lambda: nn.init.trunc_normal_(torch.empty(30)),
+    "orthogonal_": lambda: nn.init.orthogonal_(torch.empty(3, 3)),
+    "convolution": lambda: nn.Conv2d(3, 4, 3).weight,
+    "given": lambda: torch.rand(3, generator=torch.Generator().manual_seed(1)),
+}
 
 
-@pytest.mark.slow
-def test_a_thread_that_draws_random_numbers_changes_no_run(tmp_path: Path, dropout_network: str) -> None:
-    specs = [TINY.model_copy(update={"peers": (dropout_network, "tiny_cnn"), "seed": seed}) for seed in range(4)]
-    quiet = run_grid(specs, Store(tmp_path / "quiet"))
-    with another_thread_draws():
-        disturbed = run_grid(specs, Store(tmp_path / "disturbed"))
-    assert [outcome(a) for a in quiet] == [outcome(b) for b in disturbed]
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=list(DRAWN))
+def test_an_own_generator_gives_the_numbers_of_the_global_one_and_leaves_it_alone(
+    draw: Callable[[], torch.Tensor],
+) -> None:
+    with seeded(5):
+        expected = draw()
+    before = torch.get_rng_state()
+    with OwnGenerator(5):
+        assert torch.equal(draw(), expected)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_runs_of_one_process_want_the_same_threads() -> None:
@@ -315,5 +338,5 @@ def test_a_run_in_bf16_says_where_the_cpu_has_no_instructions_for_it(
     run(spec, Store(tmp_path), device="cpu")
     said = [str(one.message) for one in recwarn if "bf16" in str(one.message)]
     assert len(said) == (precision == "bf16") and all(
-        "no bf16 instructions are found on this CPU" in s for s in said
+        "there are no bf16 instructions on this CPU" in s for s in said
     )

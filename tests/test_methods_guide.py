@@ -17,14 +17,18 @@ import torch
 
 from ctsl_lib.losses.functional import response_loss
 from ctsl_lib.losses.objective import REGISTERED
-from ctsl_lib.models.registry import NETWORKS, build_peer
+from ctsl_lib.models.paper import mobilenetv2
+from ctsl_lib.models.peer import StridedDepthwise, frozen_copy
+from ctsl_lib.models.registry import NETWORKS, build_peer, register
 from ctsl_lib.training.checkpoint import read_state
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "examples" / "distillation.py"
-TEACHER, LOOP = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
-COMMANDS = [line for line in GUIDE.replace("\\\n", " ").splitlines() if line.startswith("ctsl train digits")]
+TEACHER, *LOOP = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+COMMANDS = [
+    line for line in GUIDE.replace("\\\n", " ").splitlines() if line.startswith(("ctsl run", "ctsl train digits"))
+]
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +102,12 @@ def test_dkd_is_finite_where_the_teacher_is_sure_and_falls_along_its_gradient(ex
 
 
 def test_attention_by_hand_and_at_every_scale(example: ModuleType) -> None:
+    slanted, unit = (
+        torch.tensor([[[[2.0, 1.0]]]]),
+        torch.tensor([[[[1.0, 0.0]]]]),
+    )  # squares (4, 1), length sqrt(17)
+    expected = ((1 - 4 / 17**0.5) ** 2 + 1 / 17) / 2
+    assert example.attention_loss([slanted], [unit]).item() == pytest.approx(expected)
     here, there = torch.tensor([[[[3.0, 0.0]]]]), torch.tensor([[[[0.0, 2.0]], [[0.0, 1.0]]]])
     assert example.attention_loss([here], [there]).item() == pytest.approx(
         1
@@ -117,6 +127,30 @@ def test_attention_says_what_does_not_fit(example: ModuleType) -> None:
         example.attention_loss([some(1, 2, 4, 4)], [some(1, 2, 2, 2)])
 
 
+@pytest.mark.slow
+def test_a_teacher_that_hands_over_nothing_is_found_before_it_is_trained(tmp_path: Path) -> None:
+    settings = (
+        "pairs=[[pocket_with_maps]]",
+        "methods=[at]",
+        "rows={at: {ce: 1, attention: 1, teacher: wide_cnn}}",
+    )
+    ended = ctsl(tmp_path, "train", "digits", *(part for value in settings for part in ("-p", value)))
+    assert (
+        ended.returncode == 1 and "cannot be computed for pocket_with_maps: maps must be as many" in ended.stderr
+    )
+    assert not list(tmp_path.rglob("*.json")) and "Traceback" not in ended.stderr
+
+
+def test_watched_layers_survive_copies_and_layers_that_are_replaced(example: ModuleType) -> None:
+    register("test_strided")(lambda c, n: example.WithMaps(mobilenetv2(c, n), ("features.4.conv.1.0",)))
+    peer = build_peer("test_strided", 3, 10, seed=0)
+    assert isinstance(peer.backbone.get_submodule("features.4.conv.1.0"), StridedDepthwise)
+    images = some(2, 3, 32, 32).float()
+    assert len(peer.train()(images).maps) == 1
+    copy = frozen_copy(peer)  # after a step, when maps of it were there
+    assert len(copy(images).maps) == 1 and len(peer(images).maps) == 1
+
+
 def test_watched_layers_hand_over_maps_and_change_nothing(example: ModuleType) -> None:
     watched, plain = (build_peer(name, 1, 10, seed=3) for name in ("pocket_with_maps", "pocket_cnn"))
     images = some(2, 1, 8, 8).float()
@@ -134,10 +168,13 @@ def test_commands_of_the_guide(tmp_path: Path, padding: int) -> None:
         for name, value in {"epochs": 1, "seeds": 1, "n_train": 100, "padding": padding, "mirror": False}.items()
     ]
     commands = [shlex.split(line)[1:] for line in COMMANDS]
-    assert len(commands) == 2
-    for words in commands:
+    assert [words[0] for words in commands] == ["run", "train", "train"]
+    for words in commands[1:]:
         ended = ctsl(tmp_path, *words, *(part for value in quick for part in ("-p", value)))
         assert ended.returncode == 0, ended.stderr
+    (tmp_path / "one").mkdir()
+    ended = ctsl(tmp_path / "one", *commands[0], "--n-train", "100", "--set", "epochs=1")
+    assert ended.returncode == 0 and "top1" in ended.stdout, ended.stderr
     records = [json.loads(path.read_text()) for path in (tmp_path / "records").rglob("*.json")]
     assert len(records) == 2 + 3 + 4  # two teachers; independent, kd, label_smoothing; independent, dkd, rkd, at
     terms = {name for record in records for name in record["history"]["terms"][0]}
@@ -172,14 +209,17 @@ def test_a_teacher_that_is_given_does_not_learn_and_teaches(tmp_path: Path) -> N
         [kept] = read_state(path, "peers")["peers"]
         assert all(torch.equal(values, given[name]) for name, values in kept.items())
     assert all(min(record["parameters"]) > 0 for record in students)
+    [row] = [line for line in ended.stdout.splitlines() if " kd " in line]
+    assert row.split()[-2:] == ["2", "2"]  # epochs of the student alone, and seeds
 
 
 @pytest.mark.slow
 def test_the_loop_of_the_guide() -> None:
     place: dict[str, object] = {}
-    exec(LOOP, place)  # the guide's own code
-    terms = place["terms"]
+    exec("\n".join(LOOP), place)  # the guide's own code
+    terms, both = place["terms"], place["both"]
     assert isinstance(terms, dict) and set(terms) == {"ce", "self"}
+    assert isinstance(both, list) and [set(one) for one in both] == [{"ce", "response"}] * 2
 
 
 def test_the_guide_cites_the_published_values() -> None:

@@ -124,6 +124,17 @@ def test_terms_of_all_peers_that_move_both_sides(k: int) -> None:
         torch.testing.assert_close(peer.embedding.grad, copy.embedding.grad)
 
 
+def test_a_teacher_stays_as_long_as_a_term_learns_from_it() -> None:
+    term("test_taught", needs="frozen")(lambda step, k: step.frozen[k].logits.mean())
+    both = Objective.model_validate(
+        {"ce": 1, "self": 1, "test_taught": 1, "teacher": "wide_cnn", "temperature": 4}
+    )
+    left = both.without("self")
+    assert left.teacher == "wide_cnn" and left.temperature == 1 and left.without("test_taught").teacher is None
+    assert both.without("test_taught", "self").teacher is None
+    del REGISTERED["test_taught"]
+
+
 @pytest.mark.parametrize("copies", [None, frozen(1)])
 def test_missing_frozen_copies(copies) -> None:
     with pytest.raises(ValueError, match="frozen answers for 2 peers"):

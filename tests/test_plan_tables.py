@@ -244,6 +244,15 @@ def test_a_profile_is_that_of_the_data_set_or_a_file_of_ones_own(tmp_path: Path)
         load_profile(str(tmp_path / "nowhere.yaml"))
 
 
+def test_the_profile_of_a_teacher_is_the_recipe_of_repdistiller() -> None:
+    plan = plan_from(load_profile("teacher"), "cifar100")
+    assert {spec.peers for _, spec in plan.runs()} == {("resnet56",), ("resnet20",)}
+    recipe, epochs = plan.recipe, (149.5, 150.5, 180.5, 210.5)
+    rates = [recipe.learning_rate * learning_rate_factor(recipe, epoch / recipe.epochs) for epoch in epochs]
+    assert rates == pytest.approx([0.05, 0.005, 0.0005, 0.00005])
+    assert (recipe.epochs, recipe.batch_size, recipe.weight_decay) == (240, 64, 5e-4)
+
+
 @pytest.mark.parametrize("name", ["small", "overnight", "short", "paper"])
 def test_profiles_of_real_images_leave_nothing_of_the_digits_in_the_table(name: str) -> None:
     assert set(load_profile(name)) | {"dataset", "size"} == set(

@@ -179,6 +179,16 @@ class FlushesWithEachNote(Checkpoint):
         self.flush()
 
 
+def test_a_signal_after_the_last_epoch_loses_that_epoch_only(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "run.ckpt", every=1000, key="run")
+    for epoch in (1, 2, 3):
+        checkpoint.end_of_epoch({"epoch": epoch}, epoch, 3)
+    checkpoint.flush()  # the networks are being evaluated, and there is no record yet
+    assert read_state(checkpoint.path, "epoch")["epoch"] == 2
+    note = checkpoint.read_note()
+    assert note is not None and note.epoch == 2
+
+
 def test_a_note_counts_no_epoch_that_a_signal_would_lose(tmp_path: Path) -> None:
     checkpoint = FlushesWithEachNote(tmp_path / "run.ckpt", every=1000, key="run")
     for epoch in (1, 2):

@@ -236,6 +236,17 @@ def test_schedules() -> None:
     assert cosine == pytest.approx([1, 0.5, 0], abs=1e-9)
 
 
+def test_a_term_of_ones_own_may_draw_random_numbers(data: Dataset) -> None:
+    term("test_noisy")(lambda step, k: (step.outputs[k].logits * torch.rand_like(step.outputs[k].logits)).mean())
+    noisy = Objective.model_validate({"ce": 1, "test_noisy": 1})
+    torch.manual_seed(1)
+    _, first = go(data, noisy)
+    torch.manual_seed(2)
+    _, again = go(data, noisy)
+    del REGISTERED["test_noisy"]
+    assert first == again
+
+
 @pytest.fixture
 def steep_term() -> Iterator[None]:
     @term("steep")

@@ -198,7 +198,8 @@ def status(
     parameter: Parameter = None,
 ) -> None:
     """List what is done, running, stopped, failed and missing for a table, stage 1 included, and what it would cost."""
-    plans = {name: plan_of(name, profile, parameter) for name in (TABLES if dataset is None else [dataset])}
+    every = TABLES if profile is None else ALL  # profiles other than the standard ones do not fit the digits
+    plans = {name: plan_of(name, profile, parameter) for name in (every if dataset is None else [dataset])}
 
     from ctsl_lib.evidence.labels import pair_name
     from ctsl_lib.experiments.plan import cost

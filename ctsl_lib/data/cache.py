@@ -126,7 +126,7 @@ def digest(arrays: Iterable[np.ndarray]) -> str:
 
 
 def entry_name(path: Path, variant: object = None) -> str:
-    """A name for the decoded source at `path`; it changes when its files' paths, sizes or times do.
+    """A name for the decoded source at `path`; it changes when its files' paths, sizes or times do (rights too).
 
     Args:
         path: a folder, in which links are followed and clutter does not count (see `files.walk`), or a file.
@@ -135,7 +135,7 @@ def entry_name(path: Path, variant: object = None) -> str:
     Raises: DataError on an empty folder, and as `files.list_files` does.
     """
     seen = walk(path) if path.is_dir() else [("", path.stat())]
-    # The last is the time of the last change of content or name, which nobody can set as one can the one before.
+    # The last is when content, name or rights changed; unlike the time before it, nobody can set it.
     facts = [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in seen if s is not None]
     if not facts:
         raise DataError(f"{path} is empty")

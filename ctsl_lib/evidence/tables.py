@@ -59,9 +59,12 @@ def _frame(named: Iterable[tuple[str, Record]], store: Store | None) -> pd.DataF
     store = store if store is not None else Store()
 
     @cache  # several methods share a stage 1
-    def stage1_seconds(spec: Spec) -> float:
+    def stage1_cost(spec: Spec) -> tuple[int, float]:
+        """Epochs and seconds; a teacher that was given has not been trained."""
         first = store.load(spec)
-        return first.provenance.wall_time if first is not None else float("nan")
+        if first is None:
+            return spec.recipe.epochs, float("nan")
+        return spec.recipe.epochs if max(first.parameters) else 0, first.provenance.wall_time
 
     rows = [
         {
@@ -72,15 +75,17 @@ def _frame(named: Iterable[tuple[str, Record]], store: Store | None) -> pd.DataF
             "network": network,
             "best": max(record.history.accuracy[peer]),
             "parameters": record.parameters[peer],
-            "epochs": record.spec.recipe.epochs * (2 if record.spec.objective.needs_frozen else 1),
+            "epochs": record.spec.recipe.epochs + epochs,
             "wall_time": record.provenance.wall_time,
-            "seconds": record.provenance.wall_time + stage1,
+            "seconds": record.provenance.wall_time + seconds,
             "key": key,
         }
         | {metric: values[peer % len(values)] for metric, values in record.metrics.items()}
         for method, record in named
         for key in [record.spec.key]
-        for stage1 in [stage1_seconds(record.spec.stage1()) if record.spec.objective.needs_frozen else 0.0]
+        for epochs, seconds in [
+            stage1_cost(record.spec.stage1()) if record.spec.objective.needs_frozen else (0, 0.0)
+        ]
         for peer, network in enumerate(record.spec.peers)
     ]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(COLUMNS))

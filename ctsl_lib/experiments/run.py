@@ -172,7 +172,8 @@ def initial_peers(spec: Spec, channels: int, num_classes: int, device: torch.dev
         from ctsl_lib.models.reid import load_imagenet  # with torchvision, which takes a second to import
 
         for name, peer in zip(spec.peers, peers, strict=True):
-            load_imagenet(name, peer)
+            if count_parameters(peer):  # else it comes with weights of its own
+                load_imagenet(name, peer)
     return [peer.to(device) for peer in peers]
 
 

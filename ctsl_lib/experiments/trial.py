@@ -80,7 +80,8 @@ def _try_objectives(specs: Sequence[Spec], answers: Mapping[str, PeerOutput], la
     for names, objective in dict.fromkeys((one.peers, one.objective) for one in specs):
         outputs = [answers[name] for name in names]
         try:
-            losses = objective(outputs, labels, outputs)
+            taught = outputs if objective.teacher is None else [answers[objective.teacher]] * len(outputs)
+            losses = objective(outputs, labels, taught)
             torch.stack([loss.reshape(()) for terms in losses for loss in terms.values()])
         except Exception as error:  # whatever a term of a user's own may raise
             pair = " + ".join(names)
@@ -113,8 +114,11 @@ def _few(data: Dataset, spec: Spec) -> tuple[Tensor, Tensor]:
 def _try_network(name: str, pair: str, data: Dataset, spec: Spec, images: Tensor, labels: Tensor) -> PeerOutput:
     """One step in train mode, there and back; returns what the network answered."""
     where = f"{name}, of {pair}," if name != pair else name
-    peer = build_peer(name, data.channels, data.num_classes, seed=0)
-    if spec.initial == "imagenet":
+    try:
+        peer = build_peer(name, data.channels, data.num_classes, seed=0)
+    except (RuntimeError, OSError, KeyError, TypeError) as error:  # of a user's own network
+        raise PlanError(f"{where} cannot be built for {data.num_classes} classes: {_first(error)}") from error
+    if spec.initial == "imagenet" and count_parameters(peer):
         from ctsl_lib.models.reid import load_imagenet  # with torchvision, which takes a second to import
 
         load_imagenet(name, peer)

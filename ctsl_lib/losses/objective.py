@@ -56,7 +56,7 @@ def term(
     Args:
         name: a new name, which could be that of a Python variable.
         needs: "peers" if it compares peers, so that a single peer does not have it; "frozen" if it needs the frozen
-            copies' logits, so that stage 1 is run first; else "labels".
+            copies' or the teacher's answers, so that stage 1 is run first; else "labels".
 
     Returns: the decorator. Raises: ValueError if the name is taken or could not be a variable's.
     """
@@ -106,8 +106,8 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """The share of each label that cross entropy spreads evenly over all classes (Szegedy et al. 2016)."""
     teacher: str | None = None
-    """Whom the self term learns from: None for the peer's own frozen copy, or the name of a network that is trained
-    alone, then frozen, and teaches every peer (Hinton et al. 2015)."""
+    """Whom terms that need a frozen network learn from: None for the peer's own frozen copy, or the name of a network
+    that is trained alone, then frozen, and teaches every peer (Hinton et al. 2015)."""
     detach_relations: bool = True
     """True: the other peer's relations are a fixed target. False: both peers move towards each other. With
     simultaneous updates this is the same as doubling the weights of the relation terms, as Huber is even."""
@@ -198,14 +198,19 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         return any(_needs(name) == "frozen" for name in self.active)
 
     def without(self, *terms: str) -> "Objective":
-        """The same objective without these terms. Without the self term, its temperature and teacher go as well."""
+        """The same objective without these terms.
+
+        Without the self term its temperature goes as well, and without all that learn from it the teacher.
+        """
         unknown = set(terms) - set(BUILT_IN) - set(dict(self.extra))
         if unknown:
             raise ValueError(f"terms must be among {', '.join(TERMS)}; got {', '.join(sorted(unknown))}")
         changes: dict[str, Any] = {name: 0.0 for name in terms if name in BUILT_IN}
         changes["extra"] = tuple((name, weight) for name, weight in self.extra if name not in terms)
         if "self" in terms:
-            changes |= {"temperature": 1.0, "scale_self_by_t2": False, "teacher": None}
+            changes |= {"temperature": 1.0, "scale_self_by_t2": False}
+        if not any(_needs(name) == "frozen" for name in self.active if name not in terms):
+            changes["teacher"] = None
         return Objective.model_validate(self.model_dump() | changes)
 
     def check_peers(self, count: int) -> None:

@@ -59,6 +59,7 @@ class StridedDepthwise(nn.Conv2d):
             other.dilation, other.groups, other.bias is not None, other.padding_mode, device="meta",  # type: ignore[arg-type]
         )  # fmt: skip
         layer.weight, layer.bias = other.weight, other.bias
+        layer._forward_hooks = other._forward_hooks
         return layer
 
     def forward(self, images: Tensor) -> Tensor:

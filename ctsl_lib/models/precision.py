@@ -1,5 +1,6 @@
 """The precision in which the layers before the embedding compute."""
 
+import platform
 import warnings
 from typing import TYPE_CHECKING, Literal
 
@@ -21,17 +22,19 @@ def autocast(device: "torch.device", precision: Precision) -> "torch.autocast":
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def bf16_in_hardware(device: "torch.device") -> bool:
-    """Whether a device has instructions for bfloat16, as far as PyTorch can tell; without them it is emulated.
+def bf16_in_hardware(device: "torch.device") -> bool | None:
+    """Whether a device has instructions for bfloat16, without which it is emulated; None if PyTorch cannot tell.
 
     Args:
-        device: of any kind; PyTorch can ask CUDA devices and x86 CPUs. Other CPUs count as without, the rest as with.
+        device: of any kind; PyTorch can ask CUDA devices and x86 CPUs.
     """
     import torch
 
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type != "cpu" or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+    if device.type == "cpu" and platform.machine().lower() in ("x86_64", "amd64"):
+        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+    return None
 
 
 def warn_of_emulation(device: "torch.device", precision: Precision) -> None:
@@ -41,9 +44,9 @@ def warn_of_emulation(device: "torch.device", precision: Precision) -> None:
         device: the device of the network.
         precision: that of the recipe.
     """
-    if precision == "bf16" and not bf16_in_hardware(device):
+    if precision == "bf16" and bf16_in_hardware(device) is False:
         warnings.warn(
-            f"precision is bf16, but no bf16 instructions are found on this {device.type.upper()}: the results are of "
+            f"precision is bf16, but there are no bf16 instructions on this {device.type.upper()}: the results are of "
             "bf16, the speed is below that of fp32. precision=fp32 is faster here, and another run with another record",
             stacklevel=2,
         )

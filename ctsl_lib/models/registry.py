@@ -78,12 +78,12 @@ def build_peer(name: str, channels: int, num_classes: int, seed: int) -> "Peer":
     Raises: ValueError if there is no network of that name, or if it is no `Peer` with an answer for each class.
     """
     from ctsl_lib.models.peer import Peer, prepared
-    from ctsl_lib.randomness import seeded
+    from ctsl_lib.randomness import OwnGenerator, seeded
 
     check_network(name)
     if name not in NETWORKS:
         import_module(HOME[name])
-    with seeded(seed):
+    with seeded(seed), OwnGenerator(seed):
         peer = NETWORKS[name](channels, num_classes)
     if not isinstance(peer, Peer):
         got = type(peer).__name__

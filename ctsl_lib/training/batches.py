@@ -8,7 +8,7 @@ from torch import Tensor
 from ctsl_lib.data.augmentation import Augmentation, Erasing
 from ctsl_lib.data.sampler import order
 from ctsl_lib.data.types import Dataset
-from ctsl_lib.losses.objective import Objective
+from ctsl_lib.losses.objective import REGISTERED, Objective
 from ctsl_lib.metrics.evaluation import predict
 from ctsl_lib.models.peer import Peer, PeerOutput
 from ctsl_lib.models.precision import autocast
@@ -18,8 +18,8 @@ from ctsl_lib.training.recipe import Recipe
 class FrozenAnswers:
     """The frozen copies' answers to each batch.
 
-    They are computed only once, at the start, without augmentation and without terms of a user's own, which may want
-    more than an answer for each image.
+    They are computed only once, at the start, without augmentation and without terms of a user's own that
+    need them, which may want more than logits.
     """
 
     def __init__(
@@ -38,7 +38,8 @@ class FrozenAnswers:
         self.frozen = copies
         self.precision = recipe.precision
         self.all_logits: list[Tensor] | None = None
-        if not recipe.augments and not objective.extra:
+        own = any(REGISTERED[name].needs == "frozen" for name, _ in objective.extra)
+        if not recipe.augments and not own:
             images = data.train.images
             self.all_logits = [predict(copy, images, data, self.precision).logits for copy in self.frozen]
 
@@ -53,7 +54,7 @@ class FrozenAnswers:
         if not self.frozen:
             return None
         if self.all_logits is not None:  # the embedding is left out: only terms of a user's own read it
-            answers = [PeerOutput(logits[batch], logits.new_empty(0)) for logits in self.all_logits]
+            answers = [PeerOutput(logits[batch], logits.new_empty(len(batch), 0)) for logits in self.all_logits]
         else:
             with autocast(images.device, self.precision):
                 answers = [copy(images) for copy in self.frozen]

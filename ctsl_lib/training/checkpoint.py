@@ -97,9 +97,7 @@ class Checkpoint:
         Raises: RunStoppedError after `stop`, with the state saved.
         """
         if done == epochs:
-            self._unsaved = None  # the record comes next
-            self.note(done, epochs)
-            return
+            return  # the record comes next; until it is there, the state of the epoch before is kept
         about = {"key": self.key, "seconds": self.seconds, "data_digest": self.data_digest}
         due = self._stopping or time.monotonic() - self._saved >= self.every
         # Training goes on and changes the tensors, so what is saved later must be a copy.

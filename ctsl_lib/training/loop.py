@@ -1,6 +1,7 @@
 """One loop for every method and for both stages."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -63,6 +64,9 @@ def train(
     frozen_answers = FrozenAnswers(frozen, data, recipe, objective)
     if recipe.compile and data.train.images.is_cuda:  # on a CPU, compiling takes longer than it saves
         compile_networks([*peers, *frozen_answers.frozen])
+    if not any(map(count_parameters, peers)):
+        means = _epoch(peers, objective, Batches(data, recipe, seed, 0, frozen_answers), optimizer, scheduler)
+        return _constant(means, scores(peers, data.split(evaluate_on), data, recipe.precision), recipe)
     first, history = resume(checkpoint, peers, optimizer, scheduler, objective, recipe, steps)
 
     epochs = range(first, recipe.epochs)
@@ -76,12 +80,8 @@ def train(
     )
     for epoch in bar:
         batches = Batches(data, recipe, seed, epoch, frozen_answers)
-        if epoch == first or any(
-            map(count_parameters, peers)
-        ):  # else all epochs of a fixed teacher are like the first
-            means = _epoch(peers, objective, batches, optimizer, scheduler)
-        history.add_terms(means)
-        if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
+        history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
+        if _is_evaluated(epoch + 1, recipe):
             accuracy = scores(peers, data.split(evaluate_on), data, recipe.precision)
             history.add_accuracy(epoch + 1, accuracy)
         if checkpoint is not None:
@@ -94,6 +94,21 @@ def train(
             }
             checkpoint.end_of_epoch(state, epoch + 1, recipe.epochs)
     _check_weights(peers)
+    return history
+
+
+def _is_evaluated(epoch: int, recipe: Recipe) -> bool:
+    """Whether accuracies are measured after this epoch, counted from 1."""
+    return epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs
+
+
+def _constant(means: list[dict[str, float]], accuracy: Sequence[float], recipe: Recipe) -> History:
+    """The curves of peers that are given and do not learn: one look at them is enough for all epochs."""
+    history = History(terms=[{} for _ in means], accuracy=[[] for _ in means], evaluated=[])
+    for epoch in range(1, recipe.epochs + 1):
+        history.add_terms(means)
+        if _is_evaluated(epoch, recipe):
+            history.add_accuracy(epoch, accuracy)
     return history
 
 
@@ -133,16 +148,16 @@ def _epoch(
     learning = [count_parameters(peer) > 0 for peer in peers]
     for peer, learns in zip(peers, learning, strict=True):
         peer.train(learns)
-    draws = True  # as long as no step has shown that these networks draw no random numbers
     for step, (images, labels, copies) in enumerate(batches):
         for group in groups:
             optimizer.zero_grad()
-            seed = derive_seed(batches.seed, "dropout", batches.epoch, step, group[0])
-            with seeded(seed, images.device, apart=draws) as own, autocast(images.device, recipe.precision):
+            draws = derive_seed(batches.seed, "dropout", batches.epoch, step, group[0])
+            with seeded(draws, images.device), autocast(images.device, recipe.precision):
                 outputs = [peer(images) for peer in peers]  # all forwards first
-            draws = draws and own.used
+            own = derive_seed(batches.seed, "terms", batches.epoch, step, group[0])
             try:
-                losses = objective(outputs, labels, copies, only=group, compiled=recipe.compile)
+                with seeded(own, images.device) if objective.extra else nullcontext():  # a user's term may draw
+                    losses = objective(outputs, labels, copies, only=group, compiled=recipe.compile)
             except NonFiniteInputError as error:
                 raise NonFiniteLossError(_where(batches.epoch, step) + str(error)) from None
             total = epoch_terms.add(dict(zip(group, losses, strict=True)))  # for each peer a dict: term -> scalar
