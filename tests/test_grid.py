@@ -96,6 +96,7 @@ def test_signals_end_a_training_and_its_workers_and_it_goes_on(command: Command,
     undisturbed = Command(tmp_path / "undisturbed")
     undisturbed.finish(*train, "--processes", "1")
     train += ["--processes", "2"]
+    command.environment["CTSL_CHECKPOINT"] = "1000"  # only what a signal saves is saved
     for number in SIGNALS:
         process = command.start(*train)
         assert until(lambda: at_work(command), 240), number.name

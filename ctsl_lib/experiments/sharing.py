@@ -105,6 +105,11 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def has_runs() -> bool:
+    """Whether this process works on a run."""
+    return bool(_mine)
+
+
 def stop_runs() -> None:
     """Save the states of all runs of this process and end each run after its present epoch; any thread may call it."""
     for checkpoint in list(_mine.values()):

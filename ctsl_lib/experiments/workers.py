@@ -9,12 +9,14 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from ctsl_lib.environment import load_plugins
 from ctsl_lib.errors import WorkerDiedError
+from ctsl_lib.experiments.sharing import has_runs
 
 GRACE = 3.0
 """Seconds that a worker has to end by itself when it is told to."""
@@ -152,6 +154,7 @@ def _serve(connection: Connection) -> None:
     """What a worker does: tasks, until its parent has no more."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    signal.signal(signal.SIGTERM, _end)
     tqdm.set_lock(threading.RLock())  # its own is shared by processes, and is said to leak when one is killed
     load_plugins()
     while True:
@@ -171,6 +174,14 @@ def _serve(connection: Connection) -> None:
             return
         except Exception as error:  # a result or an error that cannot be pickled
             connection.send((RuntimeError(f"{answer[0] or error!r}"), None))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Let a run save its state first; anything else, such as a notebook and its kernel, ends at once."""
+    if has_runs():
+        raise SystemExit(128 + number)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def end_with_parent() -> None:
