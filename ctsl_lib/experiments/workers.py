@@ -137,6 +137,11 @@ class _Worker:
             error, result = self.connection.recv()
         except (EOFError, ConnectionError):
             self.process.join()
+            latest = time.monotonic() + GRACE
+            while (
+                self.process.exitcode is None and time.monotonic() < latest
+            ):  # another thread just joins it, too
+                time.sleep(0.01)
             raise WorkerDiedError(f"its worker process died ({_in_words(self.process.exitcode)})") from None
         if error is not None:
             raise error
