@@ -3,11 +3,9 @@
 import doctest
 import importlib.util
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +19,7 @@ from ctsl_lib.models.paper import mobilenetv2
 from ctsl_lib.models.peer import StridedDepthwise, frozen_copy
 from ctsl_lib.models.registry import NETWORKS, build_peer, register
 from ctsl_lib.training.checkpoint import read_state
+from tests.test_plugins import COMMAND, start
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
@@ -50,13 +49,7 @@ def some(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def ctsl(folder: Path, *words: str, plugins: Path = EXAMPLE) -> subprocess.CompletedProcess[str]:
-    """Run `ctsl` with a plug-in; records are kept in the folder."""
-    code = "import sys; from ctsl_lib.cli.main import main; sys.argv[0] = 'ctsl'; main()"
-    variables = {"CTSL_PLUGINS": str(plugins), "CTSL_RECORDS": str(folder / "records"), "CTSL_PROGRESS": "0"}
-    command = [sys.executable, "-c", code, *words]
-    return subprocess.run(
-        command, env=os.environ | variables, cwd=folder, capture_output=True, text=True, check=False
-    )
+    return start("-c", COMMAND, *words, folder=folder, plugins=str(plugins))
 
 
 def test_examples_of_the_docstrings(example: ModuleType) -> None:

@@ -39,10 +39,16 @@ if __name__ == "__main__":
 """
 
 
+COMMAND = "import sys; from ctsl_lib.cli.main import main; sys.argv[0] = 'ctsl'; main()"
+
+
 def start(*arguments: str, folder: Path, plugins: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with a plug-in; records are kept in the folder."""
     variables = {"CTSL_PLUGINS": plugins, "CTSL_RECORDS": str(folder / "records"), "CTSL_PROGRESS": "0"}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, env=os.environ | variables, cwd=folder, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.slow
@@ -65,14 +71,13 @@ def test_workers_know_plugins(tmp_path: Path) -> None:
 def test_the_command_knows_plugins(tmp_path: Path) -> None:
     plugin = tmp_path / "my_plugin.py"
     plugin.write_text(PLUGIN, encoding="utf-8")
-    command = "import sys; from ctsl_lib.cli.main import main; sys.argv[0] = 'ctsl'; main()"
     rows = [f"{name}={value}" for name, value in (line.split(": ", 1) for line in PROFILE.splitlines())]
     given = [*rows, "pairs=[[wide_mlp, wide_mlp]]", "n_train=100", "n_validation=null", "epochs=1", "seeds=1"]
     options = ["train", "ramps", *(word for value in given for word in ("-p", value)), "--processes", "1"]
-    ended = start("-c", command, *options, folder=tmp_path, plugins=str(plugin))
+    ended = start("-c", COMMAND, *options, folder=tmp_path, plugins=str(plugin))
     assert ended.returncode == 0, ended.stderr
     assert len(list((tmp_path / "records" / "ramps").glob("*.json"))) == 3
-    ended = start("-c", command, *options, folder=tmp_path, plugins="nowhere.py")
+    ended = start("-c", COMMAND, *options, folder=tmp_path, plugins="nowhere.py")
     assert ended.returncode == 1
     assert ended.stderr == "error: CTSL_PLUGINS names nowhere.py, which does not exist\n"
 

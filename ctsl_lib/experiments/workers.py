@@ -138,9 +138,8 @@ class _Worker:
         except (EOFError, ConnectionError):
             self.process.join()
             latest = time.monotonic() + GRACE
-            while (
-                self.process.exitcode is None and time.monotonic() < latest
-            ):  # another thread just joins it, too
+            # If another thread joins it at the same moment, the status is known a moment later.
+            while self.process.exitcode is None and time.monotonic() < latest:
                 time.sleep(0.01)
             raise WorkerDiedError(f"its worker process died ({_in_words(self.process.exitcode)})") from None
         if error is not None:

@@ -22,19 +22,17 @@ class FrozenAnswers:
     need them, which may want more than logits.
     """
 
-    def __init__(
-        self, frozen: Sequence[Peer] | None, data: Dataset, recipe: Recipe, objective: Objective
-    ) -> None:
+    def __init__(self, frozen: Sequence[Peer], data: Dataset, recipe: Recipe, objective: Objective) -> None:
         """Prepare the copies' answers.
 
         Args:
-            frozen: for each peer its frozen copy, or the teacher; None if no term needs them.
+            frozen: for each peer its frozen copy, or the teacher.
             data: the data set, on the copies' device.
             recipe: whether images are augmented, and the precision.
             objective: who learns from the answers.
         """
-        copies = list(dict.fromkeys(frozen or ()))  # a teacher that several peers share answers once
-        self.index = [copies.index(copy) for copy in frozen or ()]
+        copies = list(dict.fromkeys(frozen))  # a teacher that several peers share answers once
+        self.index = [copies.index(copy) for copy in frozen]
         self.frozen = copies
         self.precision = recipe.precision
         self.all_logits: list[Tensor] | None = None
@@ -44,15 +42,13 @@ class FrozenAnswers:
             self.all_logits = [predict(copy, images, data, self.precision).logits for copy in self.frozen]
 
     @torch.no_grad()
-    def __call__(self, batch: Tensor, images: Tensor) -> list[PeerOutput] | None:
-        """For each peer what its copy answers; None if there are no copies.
+    def __call__(self, batch: Tensor, images: Tensor) -> list[PeerOutput]:
+        """For each peer what its copy answers.
 
         Args:
             batch: (B,) indices of the training images.
             images: (B, channels, H, W) the same images, augmented and normalised.
         """
-        if not self.frozen:
-            return None
         if self.all_logits is not None:  # the embedding is left out: only terms of a user's own read it
             answers = [PeerOutput(logits[batch], logits.new_empty(len(batch), 0)) for logits in self.all_logits]
         else:

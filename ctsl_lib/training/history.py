@@ -18,6 +18,11 @@ class History(BaseModel, frozen=True):
     evaluated: list[int]
     """The evaluated epochs, counted from 1: one for each value in `accuracy`."""
 
+    @classmethod
+    def empty(cls, peers: int) -> "History":
+        """The curves of so many peers before the first epoch."""
+        return cls(terms=[{} for _ in range(peers)], accuracy=[[] for _ in range(peers)], evaluated=[])
+
     def add_terms(self, means: Sequence[dict[str, float]]) -> None:
         """Append one epoch: for each peer a dict: term -> mean."""
         for means_of_peer, curves in zip(means, self.terms, strict=True):

@@ -1,7 +1,7 @@
 """One loop for every method and for both stages."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -61,11 +61,11 @@ def train(
     steps = len(data.train) // recipe.batch_size
     optimizer = make_optimizer([parameter for peer in peers for parameter in peer.parameters()], recipe)
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(recipe, step / (recipe.epochs * steps)))
-    frozen_answers = FrozenAnswers(frozen, data, recipe, objective)
+    answers = FrozenAnswers(frozen, data, recipe, objective) if frozen else None
     if recipe.compile and data.train.images.is_cuda:  # on a CPU, compiling takes longer than it saves
-        compile_networks([*peers, *frozen_answers.frozen])
+        compile_networks([*peers, *(answers.frozen if answers is not None else ())])
     if not any(map(count_parameters, peers)):
-        means = _epoch(peers, objective, Batches(data, recipe, seed, 0, frozen_answers), optimizer, scheduler)
+        means = _epoch(peers, objective, Batches(data, recipe, seed, 0, answers), optimizer, scheduler)
         return _constant(means, scores(peers, data.split(evaluate_on), data, recipe.precision), recipe)
     first, history = resume(checkpoint, peers, optimizer, scheduler, objective, recipe, steps)
 
@@ -79,9 +79,9 @@ def train(
         disable=not shows_progress(progress),
     )
     for epoch in bar:
-        batches = Batches(data, recipe, seed, epoch, frozen_answers)
+        batches = Batches(data, recipe, seed, epoch, answers)
         history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
-        if _is_evaluated(epoch + 1, recipe):
+        if recipe.evaluates(epoch + 1):
             accuracy = scores(peers, data.split(evaluate_on), data, recipe.precision)
             history.add_accuracy(epoch + 1, accuracy)
         if checkpoint is not None:
@@ -97,17 +97,12 @@ def train(
     return history
 
 
-def _is_evaluated(epoch: int, recipe: Recipe) -> bool:
-    """Whether accuracies are measured after this epoch, counted from 1."""
-    return epoch % recipe.evaluate_every == 0 or epoch == recipe.epochs
-
-
 def _constant(means: list[dict[str, float]], accuracy: Sequence[float], recipe: Recipe) -> History:
     """The curves of peers that are given and do not learn: one look at them is enough for all epochs."""
-    history = History(terms=[{} for _ in means], accuracy=[[] for _ in means], evaluated=[])
+    history = History.empty(len(means))
     for epoch in range(1, recipe.epochs + 1):
         history.add_terms(means)
-        if _is_evaluated(epoch, recipe):
+        if recipe.evaluates(epoch):
             history.add_accuracy(epoch, accuracy)
     return history
 
@@ -154,9 +149,11 @@ def _epoch(
             draws = derive_seed(batches.seed, "dropout", batches.epoch, step, group[0])
             with seeded(draws, images.device), autocast(images.device, recipe.precision):
                 outputs = [peer(images) for peer in peers]  # all forwards first
-            own = derive_seed(batches.seed, "terms", batches.epoch, step, group[0])
+            place: AbstractContextManager[None] = nullcontext()
+            if objective.extra:  # a term of a user's own may draw
+                place = seeded(derive_seed(batches.seed, "terms", batches.epoch, step, group[0]), images.device)
             try:
-                with seeded(own, images.device) if objective.extra else nullcontext():  # a user's term may draw
+                with place:
                     losses = objective(outputs, labels, copies, only=group, compiled=recipe.compile)
             except NonFiniteInputError as error:
                 raise NonFiniteLossError(_where(batches.epoch, step) + str(error)) from None

@@ -56,6 +56,10 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         """Whether images change from epoch to epoch."""
         return self.padding > 0 or self.mirror or self.erasing > 0
 
+    def evaluates(self, epoch: int) -> bool:
+        """Whether the accuracy is measured after this epoch, counted from 1."""
+        return epoch % self.evaluate_every == 0 or epoch == self.epochs
+
 
 def learning_rate_factor(recipe: Recipe, done: float) -> float:
     """The learning rate at one moment of the training, as a share of `recipe.learning_rate`.

@@ -46,7 +46,7 @@ def resume(
 
     saved = checkpoint.load(check) if checkpoint is not None else None
     if saved is None:
-        return 0, History(terms=[{} for _ in peers], accuracy=[[] for _ in peers], evaluated=[])
+        return 0, History.empty(len(peers))
     optimizer.load_state_dict(saved["optimizer"])
     scheduler.load_state_dict(saved["scheduler"])
     for peer, state in zip(peers, saved["peers"], strict=True):
@@ -62,7 +62,7 @@ def _check_epoch(epoch: Any, recipe: Recipe) -> None:
 def _check_history(content: Any, epoch: int, peers: int, objective: Objective, recipe: Recipe) -> None:
     history = History.model_validate(content)
     history.check(peers, epoch)
-    evaluated = [done for done in range(1, epoch + 1) if done % recipe.evaluate_every == 0]
+    evaluated = [done for done in range(1, epoch + 1) if recipe.evaluates(done)]
     if history.evaluated != evaluated:
         raise StateError(f"history.evaluated must be {shown(evaluated)}, got {shown(history.evaluated)}")
     names = {name for name in objective.active if peers > 1 or REGISTERED[name].needs != "peers"}
