@@ -65,6 +65,8 @@ FAULTS = """async () => {
     if (!(image.getAttribute('alt') || '').trim()) faults.push('no alt text: ' + name(image));
     if (image.naturalWidth === 0) faults.push('picture does not load: ' + name(image));
   }
+  for (const cell of document.querySelectorAll('article :is(td, th) p'))
+    if (getComputedStyle(cell).overflowWrap !== 'normal') faults.push('a table breaks words: ' + cell.textContent);
   return faults;
 }"""
 """What is wrong with a page at any width, in words."""
