@@ -32,6 +32,7 @@ from ctsl_lib.experiments.workers import Workers
 from ctsl_lib.training.checkpoint import Checkpoint, write_state
 from ctsl_lib.training.optimizer import make_optimizer
 from ctsl_lib.training.recipe import Recipe
+from scripts.waiting import scheduler_address, until
 
 SMALL = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=1, batch_size=20))
 """A run of a moment: three steps and an evaluation."""
@@ -59,6 +60,11 @@ def _cpu() -> float:
     return time.process_time() + float(sum(each.user + each.system for each in others))
 
 
+def _dask(kind: str, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *options]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 @contextmanager
 def dask(folder: Path) -> Iterator[Executor]:
     """A scheduler and one worker, processes of their own.
@@ -68,20 +74,15 @@ def dask(folder: Path) -> Iterator[Executor]:
     file = folder / "scheduler.json"
     dask_worker = ("--nthreads", "1", "--memory-limit", "0", "--preload", "ctsl_lib.experiments.cluster")
     commands = {"scheduler": ("--port", "0"), "worker": (*dask_worker, "--no-nanny")}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(file),
-             "--dashboard-address", ":0", *options],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        for kind, options in commands.items()
-    ]  # fmt: skip
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        while not file.exists():
-            if any(process.poll() is not None for process in started):
-                raise RuntimeError("dask did not start; the extra `cluster` is needed")
-            time.sleep(0.1)
-        with connected(json.loads(file.read_text())["address"], folder / "records") as cluster:
+        for kind, options in commands.items():  # the worker last, as it reads the file as soon as there is one
+            started.append(_dask(kind, "--scheduler-file", str(file), "--dashboard-address", ":0", *options))
+            until(lambda: scheduler_address(file) or started[0].poll() is not None, 60)
+        address = scheduler_address(file)
+        if address is None:
+            raise RuntimeError("dask did not start; the extra `cluster` is needed")
+        with connected(address, folder / "records") as cluster:
             yield cluster
     finally:
         for process in reversed(started):  # a worker that is told to end while its scheduler ends may hang

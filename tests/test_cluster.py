@@ -23,7 +23,7 @@ from ctsl_lib.experiments.store import Store
 from ctsl_lib.training.checkpoint import Checkpoint, read_state, write_state
 from ctsl_lib.training.history import History
 from scripts.campaign.harness import Command, outcome, outcomes, small_spec, under_way
-from scripts.waiting import until
+from scripts.waiting import scheduler_address, until
 
 cluster = pytest.importorskip("ctsl_lib.experiments.cluster", reason="needs the extra `cluster`")
 EPOCHS = 30
@@ -43,8 +43,8 @@ class Engine:
         own = {"CTSL_RECORDS": str(folder / "records"), "CTSL_CACHE": str(folder / "cache"), "CTSL_PROGRESS": "0"}
         self.environment = os.environ | own | {"CTSL_CHECKPOINT": "1000"}  # only what a signal saves is saved
         self.scheduler = self.start("scheduler", "--port", "0", "--dashboard-address", ":0")
-        assert until(self.file.exists, 60)
-        self.address = json.loads(self.file.read_text())["address"]
+        assert until(lambda: scheduler_address(self.file), 60)
+        self.address = str(scheduler_address(self.file))
 
     def start(self, kind: str, *options: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -76,6 +76,15 @@ def children(process: subprocess.Popen[bytes]) -> list[int]:
             if parent == process.pid and b"spawn_main" in (place / "cmdline").read_bytes():
                 found.append(int(place.name))
     return found
+
+
+def test_a_schedulers_file_is_read_when_all_of_it_is_there(tmp_path: Path) -> None:
+    """It exists for a moment before anything stands in it."""
+    file, said = tmp_path / "scheduler.json", []
+    for text in ("", '{"address": "tcp', '{"address": "tcp://127.0.0.1:8786"}'):
+        said.append(scheduler_address(file))
+        file.write_text(text)
+    assert said == [None] * 3 and scheduler_address(file) == "tcp://127.0.0.1:8786"
 
 
 @pytest.fixture
