@@ -279,15 +279,15 @@ def test_epochs_to_reach(template: Record) -> None:
 
 
 def test_a_forest_colours_by_the_side_of_zero() -> None:
-    samples = {"above": [1.9, 2, 2.1], "contains": [1, 2, 3], "below": [-1.9, -2, -2.1]}
+    samples = {"above": [1.9, 2, 2.1], "contains": [1, 2, 3], "below": [-1.9, -2, -2.1], "alone": [3]}
     figure = forest([(name, mean_interval(values)) for name, values in samples.items()], "effect")
     [axes] = figure.axes
     assert [text.get_text() for text in axes.get_yticklabels()] == list(samples)
     drawn = {box.get_label(): box[0] for box in axes.containers}
     assert {side: line.get_xdata()[0] for side, line in drawn.items()} == pytest.approx(
-        {"above zero": 2, "contains zero": 2, "below zero": -2}
+        {"above zero": 2, "contains zero": 2, "below zero": -2, "a single value, without one": 3}
     )
-    assert len({(line.get_color(), line.get_marker()) for line in drawn.values()}) == 3
+    assert len({(line.get_color(), line.get_marker()) for line in drawn.values()}) == 4
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first effect on top
     plt.close(figure)
 

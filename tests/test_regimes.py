@@ -1,6 +1,5 @@
 """Notebook 21: its regimes are the same work, its slopes are scipy's, its records are there, real images can come."""
 
-import ast
 import json
 import re
 from pathlib import Path
@@ -14,39 +13,22 @@ from scipy import stats
 
 from ctsl_course.contents import NOTEBOOKS
 from ctsl_lib import ROOT
-from ctsl_lib.cli.notebooks import declared_parameters, run_notebook
+from ctsl_lib.cli.notebooks import run_notebook
 from ctsl_lib.evidence.statistics import mean_interval
 from ctsl_lib.experiments.profiles import load_profile
-from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
+from tests.notebook_code import definitions, made_up, parameters_of
 
 PATH = NOTEBOOKS / "21_regimes.ipynb"
-CELLS = [
-    c for c in nbformat.read(PATH, as_version=4).cells if c.cell_type == "code" and "exercise" not in c.metadata
-]
-PARAMETERS = {name: value for name, (_, value) in declared_parameters(PATH).items()}
+PARAMETERS = parameters_of(PATH)
 STEPS_APART = 0.05
 """By how much the steps of two regimes may differ, since an epoch leaves out its incomplete batch."""
 
 
-def definitions() -> dict[str, Any]:
-    """Functions and classes of the notebook, without running anything else of it, and the map of real images."""
-    body = [node for cell in CELLS for node in ast.parse(cell.source).body]
-    kept = [
-        node
-        for node in body
-        if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef)
-        or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "real")
-    ]
-    place: dict[str, Any] = {}
-    exec(compile(ast.Module(kept, type_ignores=[]), str(PATH), "exec"), place)
-    return place
-
-
 @pytest.fixture(scope="module")
 def notebook() -> dict[str, Any]:
-    return definitions()
+    return definitions(PATH, ["real"])
 
 
 def some_gains(seeds: int = 5, missing: int = 0) -> pd.DataFrame:
@@ -135,22 +117,6 @@ def test_gains_are_paired_by_seed(notebook: dict[str, Any]) -> None:
     assert notebook["gains"](pd.DataFrame(rows), "independent_2x").empty
 
 
-def made_up(spec: Spec, like: dict[str, Any]) -> Record:
-    """A record of a spec whose accuracy is made up."""
-    top1 = 30 + spec.data.n_train / 5000 + spec.seed + (spec.objective != METHODS["independent"])
-    evaluated = [epoch for epoch in range(1, spec.recipe.epochs + 1) if epoch % spec.recipe.evaluate_every == 0]
-    evaluated = [*evaluated, *([] if evaluated[-1:] == [spec.recipe.epochs] else [spec.recipe.epochs])]
-    history = {
-        "terms": [{"ce": [1.0] * spec.recipe.epochs}] * 2,
-        "accuracy": [[top1] * len(evaluated)] * 2,
-        "evaluated": evaluated,
-    }
-    metrics = {"top1": [top1] * 2, "top5": [90.0] * 2, "ece": [10.0] * 2, "agreement": [80.0]}
-    return Record.model_validate(
-        like | {"spec": spec.model_dump(by_alias=True), "metrics": metrics, "history": history}
-    )
-
-
 @pytest.mark.slow
 def test_records_of_real_images_are_shown_as_soon_as_they_are_there(
     notebook: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -164,7 +130,8 @@ def test_records_of_real_images_are_shown_as_soon_as_they_are_there(
         for (_, method), specs in real.plan(*split).specs().items():
             for spec in specs:
                 if (method, spec.seed) != ("independent_2x", 2):
-                    store.save(made_up(spec, like))
+                    gained = spec.objective != METHODS["independent"]
+                    store.save(made_up(spec, like, 30 + spec.data.n_train / 5000 + spec.seed + gained))
     own = {name: value for name, value in real._asdict().items() if name not in ("label_noise", "rows")}
     run_notebook(PATH, tmp_path / "done.ipynb", own | {"label_noises": [0, 0.2]})
     cells = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells

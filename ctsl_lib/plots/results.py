@@ -98,11 +98,11 @@ def forest(effects: Sequence[tuple[str, Interval]], xlabel: str) -> Figure:
 
     Returns: a figure with one panel.
     """
-    sides = ("above zero", "contains zero", "below zero")
+    sides = ("above zero", "contains zero", "below zero", "a single value, without one")
     with style():
         figure, axes = plt.subplots(figsize=(9.5, 0.3 * len(effects) + 1.3))
         for row, (_, effect) in enumerate(effects):
-            side = 1 if not effect.excludes_zero else 0 if effect.low > 0 else 2
+            side = 3 if effect.n < 2 else 1 if not effect.excludes_zero else 0 if effect.low > 0 else 2
             axes.errorbar(
                 effect.mean, row, xerr=None if effect.n < 2 else effect.half, capsize=4, linewidth=2,
                 label=sides[side], color=COLOURS[side], marker=MARKERS[side],

@@ -1,0 +1,283 @@
+"""Exercises of notebook 22: what seeds can decide, names for differences, a gain beyond its cost, equal cost."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from scipy import stats
+
+from ctsl_course.exercises.diagnose import Tried, equals, require
+from ctsl_course.exercises.engine import code, pencil
+
+pencil(
+    "22.1",
+    "What seeds can decide",
+    minutes=6,
+    difficulty="*",
+    text="""
+        The differences of two methods spread with s = 0.8 points over seeds. How large must their mean be at
+        least for a 95 % interval to exclude zero, with three seeds and with five? Student's values are 4.303
+        and 2.776.
+    """,
+    hints=(
+        "Half the interval (22.2) must be smaller than the mean.",
+        r"$4.303 \cdot 0.8/\sqrt 3$ and $2.776 \cdot 0.8/\sqrt 5$.",
+    ),
+    name="my_smallest",
+    answer={"three seeds": 1.987, "five seeds": 0.993},
+    wrong=[
+        (
+            {"three seeds": 3.442},
+            "three seeds: single differences lie there; divide by the root of their number",
+        ),
+        (
+            {"five seeds": 2.221},
+            "five seeds: single differences lie there; divide by the root of their number",
+        ),
+        ({"three seeds": 0.905}, "three seeds: 1.96 is for very many seeds; three have Student's 4.303"),
+        ({"five seeds": 0.701}, "five seeds: 1.96 is for very many seeds; five have Student's 2.776"),
+        ({"three seeds": 1.147}, "three seeds: divide by the root of their number, not by the number"),
+        ({"five seeds": 0.444}, "five seeds: divide by the root of their number, not by the number"),
+    ],
+    tolerance=0.01,
+    why="""
+        1.99 and 0.99 points: two seeds more halve what can be seen. A plan with three seeds can decide large
+        effects only, and should say so before its runs.
+    """,
+)
+
+
+def my_name(differences: list[float], smallest: float = 1.0) -> str:
+    """The plan's name for paired differences: "better", "worse", "less than a point", "open" or "single run"."""
+    raise NotImplementedError
+
+
+def ends(differences: list[float]) -> tuple[float, float]:
+    """Of the 95 % interval of the mean."""
+    d = np.asarray(differences, dtype=float)
+    half = stats.t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / math.sqrt(len(d))
+    return d.mean() - half, d.mean() + half
+
+
+def name_right(differences: list[float], smallest: float = 1.0) -> str:
+    """Zero first, then the smallest effect of interest."""
+    if len(differences) < 2:
+        return "single run"
+    middle, n = np.mean(differences), len(differences)
+    half = stats.t.ppf(0.975, n - 1) * np.std(differences, ddof=1) / math.sqrt(n)
+    low, high = middle - half, middle + half
+    if low > 0 or high < 0:
+        return "better" if low > 0 else "worse"
+    return "less than a point" if -smallest < low and high < smallest else "open"
+
+
+def name_of_the_mean(differences: list[float], smallest: float = 1.0) -> str:
+    """Mistake: the mean lies within one point of zero."""
+    found = name_right(differences, smallest)
+    return "less than a point" if found == "open" and abs(np.mean(differences)) < smallest else found
+
+
+def name_small_first(differences: list[float], smallest: float = 1.0) -> str:
+    """Mistake: asks for the smallest effect before zero."""
+    if len(differences) < 2:
+        return "single run"
+    low, high = ends(differences)
+    return "less than a point" if -smallest < low and high < smallest else name_right(differences, smallest)
+
+
+def name_one_sided(differences: list[float], smallest: float = 1.0) -> str:
+    """Mistake: looks at the upper end alone."""
+    found = name_right(differences, smallest)
+    return "less than a point" if found == "open" and ends(differences)[1] < smallest else found
+
+
+def name_normal(differences: list[float], smallest: float = 1.0) -> str:
+    """Mistake: 1.96 in the place of Student's value."""
+    if len(differences) < 2:
+        return "single run"
+    middle = float(np.mean(differences))
+    half = 1.96 * float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+    if abs(middle) > half:
+        return "better" if middle > 0 else "worse"
+    return "less than a point" if abs(middle) + half < smallest else "open"
+
+
+def names_are(*cases: tuple[list[float], str, str]) -> Callable[[Tried], None]:
+    """A check of several lists: differences, their name, and what to say if it is another one."""
+
+    def check(answer: Tried) -> None:
+        for differences, name, said in cases:
+            found = answer(differences)
+            require(found == name, f"{differences} is called {name!r}, not {found!r}: {said}")
+
+    return check
+
+
+code(
+    "22.2",
+    "Four names for a difference",
+    minutes=10,
+    difficulty="**",
+    text="""
+        Write the rule of section 3: an interval on one side of zero is "better" or "worse"; else it is "less
+        than a point" if *all* of it lies within `smallest` of zero, else "open". One seed alone is a "single
+        run".
+    """,
+    hints=(
+        "Ask in this order: enough seeds? zero excluded? all of it within the smallest effect?",
+        "Both ends count: `-smallest < low and high < smallest`.",
+    ),
+    stub=my_name,
+    solution=name_right,
+    wrong={
+        name_of_the_mean: "the whole interval must lie",
+        name_small_first: "zero comes first",
+        name_one_sided: "both ends",
+        name_normal: "Student",
+    },
+    checks={
+        "one seed": names_are(([2.0], "single run", "one seed has no interval")),
+        "clear of zero": names_are(
+            ([1.9, 2.0, 2.1], "better", "its interval lies above zero"),
+            ([-2.1, -2.0, -1.9], "worse", "its interval lies below zero"),
+            ([0.3, 0.4, 0.5], "better", "zero comes first; a small gain that is sure is a gain"),
+        ),
+        "not clear of zero": names_are(
+            ([0.1, -0.1, 0.0], "less than a point", "its interval lies within one point of zero"),
+            ([1.0, -0.5, 0.2], "open", "the whole interval must lie within a point of zero, not the mean alone"),
+            ([1.0, 2.0, 3.0], "open", "three seeds have Student's value 4.303, not 1.96"),
+            ([-0.9, 0.1, -0.4], "open", "both ends of the interval must lie within a point of zero"),
+        ),
+    },
+    why="""
+        "Less than a point" is the statement that a mere lack of significance never is: the effect was looked
+        for closely enough, and it is small. "Open" means that nobody knows.
+    """,
+)
+
+
+def my_excess(accuracy: dict[str, list[float]]) -> tuple[float, float]:
+    """Mean of (22.3) over seeds and half of its 95 % interval; a key for each method, an accuracy for each seed."""
+    raise NotImplementedError
+
+
+def spread_and_mean(x: np.ndarray) -> tuple[float, float]:
+    """Mean and half of the interval."""
+    low, high = ends(list(x))
+    return float(x.mean()), (high - low) / 2
+
+
+def excess_right(accuracy: Mapping[str, list[float]]) -> tuple[float, float]:
+    """(22.3), seed by seed."""
+    full, dml, longer, alone = (
+        np.array(accuracy[m]) for m in ("ctsl_mkt", "dml", "independent_2x", "independent")
+    )
+    x = (full - dml) - (longer - alone)
+    half = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
+    return float(x.mean()), float(half)
+
+
+def excess_unpaired(accuracy: Mapping[str, list[float]]) -> tuple[float, float]:
+    parts = [np.array(accuracy[m]) for m in ("ctsl_mkt", "dml", "independent_2x", "independent")]
+    spread = math.sqrt(sum(part.var(ddof=1) / len(part) for part in parts))
+    return excess_right(accuracy)[0], float(stats.t.ppf(0.975, len(parts[0]) - 1) * spread)
+
+
+def excess_over_longer(accuracy: Mapping[str, list[float]]) -> tuple[float, float]:
+    return spread_and_mean(np.array(accuracy["ctsl_mkt"]) - np.array(accuracy["independent_2x"]))
+
+
+def excess_sum(accuracy: Mapping[str, list[float]]) -> tuple[float, float]:
+    full, dml, longer, alone = (
+        np.array(accuracy[m]) for m in ("ctsl_mkt", "dml", "independent_2x", "independent")
+    )
+    return spread_and_mean((full - dml) + (longer - alone))
+
+
+def excess_half_only(accuracy: Mapping[str, list[float]]) -> tuple[float, float]:
+    mean, half = excess_right(accuracy)
+    return mean, 2 * half
+
+
+def excess_agrees(answer: Tried) -> None:
+    accuracy = {
+        "ctsl_mkt": [50.3, 50.9, 49.8, 51.2],
+        "dml": [49.4, 50.1, 48.5, 50.4],
+        "independent_2x": [49.2, 49.9, 48.6, 50.2],
+        "independent": [48.1, 48.6, 47.9, 49.3],
+    }
+    found = answer(accuracy)
+    require(
+        isinstance(found, tuple | list | np.ndarray) and len(found) == 2,
+        "return two numbers, the mean and half of the interval",
+    )
+    mistakes = {
+        "this takes the four methods for independent; form (22.3) for each seed, then take the interval": (
+            excess_unpaired(accuracy)
+        ),
+        "this is the full method over the rival of equal cost; (22.3) has DML and independent training, too": (
+            excess_over_longer(accuracy)
+        ),
+        "the gain of the second training is taken away, not added": excess_sum(accuracy),
+        "this is the whole width of the interval; return half of it": excess_half_only(accuracy),
+    }
+    wrong = {said: np.array(value) for said, value in mistakes.items()}
+    equals(np.array(found, dtype=float), np.array(excess_right(accuracy)), wrong, what="mean and half width")
+
+
+code(
+    "22.3",
+    "Beyond a second training",
+    minutes=10,
+    difficulty="**",
+    text="""
+        Write (22.3) with its interval. `accuracy` has the keys "ctsl_mkt", "dml", "independent_2x" and
+        "independent", each with a value for each seed, in the same order.
+    """,
+    hints=(
+        "Four arrays, one difference of differences for each seed.",
+        "`stats.t.ppf(0.975, n - 1) * x.std(ddof=1) / math.sqrt(n)`.",
+    ),
+    stub=my_excess,
+    solution=excess_right,
+    wrong={
+        excess_unpaired: "takes the four methods for independent",
+        excess_over_longer: "the rival of equal cost",
+        excess_sum: "taken away, not added",
+        excess_half_only: "the whole width",
+    },
+    checks={"four seeds": excess_agrees},
+    why="""
+        All four rows of a seed share images and initial weights, so much of what moves one of them moves all,
+        and the difference of differences is known better than any of its parts.
+    """,
+)
+
+pencil(
+    "22.4",
+    "Equal cost, the other way",
+    minutes=5,
+    difficulty="*",
+    text="""
+        Instead of giving the rival twice the epochs one may give the method half. 8,000 images, and at most
+        624,000 image passes for each network in all: how many epochs may each of the two stages of CTSL-MKT
+        have, and how many has DML?
+    """,
+    hints=(
+        "624,000 passes of 8,000 images are 78 epochs.",
+        "Both stages together may have what DML has in one.",
+    ),
+    name="my_epochs",
+    answer={"each stage": 39, "DML": 78},
+    wrong=[
+        ({"each stage": 78}, "each stage: this is the whole budget, and there are two stages"),
+        ({"each stage": 156}, "each stage: this is four times what there is"),
+        ({"DML": 39}, "DML: it has no frozen copy, so it has one stage and all of the budget"),
+        ({"DML": 156}, "DML: this is twice the budget"),
+    ],
+    tolerance=1e-4,
+    why="""
+        39 + 39 against 78. It is the other question of equal cost, and the harder one for the method: its
+        copies would be worse teachers, too. The runs here answer the first one.
+    """,
+)
