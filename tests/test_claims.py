@@ -285,7 +285,7 @@ def test_a_forest_colours_by_the_side_of_zero() -> None:
     assert [text.get_text() for text in axes.get_yticklabels()] == list(samples)
     drawn = {box.get_label(): box[0] for box in axes.containers}
     assert {side: line.get_xdata()[0] for side, line in drawn.items()} == pytest.approx(
-        {"above zero": 2, "contains zero": 2, "below zero": -2, "a single value, without one": 3}
+        {"above zero": 2, "contains zero": 2, "below zero": -2, "single seed, no interval": 3}
     )
     assert len({(line.get_color(), line.get_marker()) for line in drawn.values()}) == 4
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first effect on top

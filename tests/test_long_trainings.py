@@ -32,10 +32,9 @@ def notebook() -> dict[str, Any]:
 
 def test_its_rows_are_those_of_the_plan() -> None:
     script = (ROOT / "scripts" / "overnight.sh").read_text(encoding="utf-8")
-    lists = re.findall(r'^(?:main|rest)="(.+)"$', script, re.MULTILINE)
-    rows = [row for line in lists for row in line.split(", ")]
-    assert rows == PARAMETERS["methods"][: len(rows)] and '"label_smoothing" 3' in script
-    assert [*rows, "label_smoothing"] == PARAMETERS["methods"] and PARAMETERS["seeds"] == 5
+    main, rest = (re.search(rf'^{name}="(.+)"$', script, re.MULTILINE) for name in ("main", "rest"))
+    assert main and main[1].split(", ") == PARAMETERS["methods"] and PARAMETERS["seeds"] == 5
+    assert rest and rest[1].split(", ") == PARAMETERS["parts"] and PARAMETERS["parts_seeds"] == 3
 
 
 def test_the_differences_asked_for_are_those_of_the_plan(notebook: dict[str, Any]) -> None:
@@ -82,8 +81,12 @@ def test_whatever_records_there_are_is_shown(
 ) -> None:
     """All rows of some seeds, or independent training alone: nothing fails, and words follow the numbers."""
     monkeypatch.setenv("CTSL_RECORDS", str(tmp_path / "records"))
+    monkeypatch.setenv(
+        "CTSL_DATA", str(tmp_path / "no images")
+    )  # else the made-up records are known to be of others
     like = json.loads(next((ROOT / "data" / "records" / "digits").glob("*.json")).read_text(encoding="utf-8"))
-    settings = {"pairs": [PARAMETERS["pair"]], "methods": PARAMETERS["methods"], "seeds": seeds}
+    rows = [*PARAMETERS["methods"], *PARAMETERS["parts"]]
+    settings = {"pairs": [PARAMETERS["pair"]], "methods": rows, "seeds": seeds}
     plan = plan_from(load_profile("overnight", dataset="cifar10") | settings, "cifar10")
     store = Store(tmp_path / "records")
     for (_, method), specs in plan.specs().items():
@@ -96,11 +99,10 @@ def test_whatever_records_there_are_is_shown(
     assert not any(output.get("name") == "stderr" for output in outputs)
     said = "\n".join(str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for o in outputs)
     if parts:
-        assert "Convergence: shown." in said and "Seeds with all 10 rows: 0, 1, 2 (of 0 to 4)." in said
-        assert re.search(
-            r"Beyond what a second training gives: \+0\.19 ± 0\.\d+ points \(seeds: 3\), better", said
-        )
+        assert "Convergence: shown." in said and "Complete seeds, with all 10 rows: [0, 1, 2]." in said
+        assert re.search(r"Beyond what a second training gives: \+0\.19 ± 0\.\d+ points \(seeds: 3\)", said)
         assert re.search(r"CTSL-MKT over DML +\+0\.70 ± 0\.00 +3 +better", said)
     else:
-        assert "Seeds with all 10 rows: none (of 0 to 4)." in said and "Convergence: open" in said
+        assert "Complete seeds, with all 10 rows: []." in said and "Convergence: open" in said
+        assert "incomplete: 0 of 4 comparisons have two seeds" in said
         assert re.search(r"CTSL-MKT over DML +– +0 +not run", said)

@@ -15,13 +15,13 @@ pencil(
     minutes=6,
     difficulty="*",
     text="""
-        The differences of two methods spread with s = 0.8 points over seeds. How large must their mean be at
-        least for a 95 % interval to exclude zero, with three seeds and with five? Student's values are 4.303
+        The differences of two methods spread with s = 0.8 points over seeds. Which value must their mean
+        exceed for a 95 % interval to exclude zero, with three seeds and with five? Student's values are 4.303
         and 2.776.
     """,
     hints=(
-        "Half the interval (22.2) must be smaller than the mean.",
-        r"$4.303 \cdot 0.8/\sqrt 3$ and $2.776 \cdot 0.8/\sqrt 5$.",
+        "Half the interval (22.3) must be smaller than the mean.",
+        r"The spread of a *mean* of n values is smaller than s, by $\sqrt n$.",
     ),
     name="my_smallest",
     answer={"three seeds": 1.987, "five seeds": 0.993},
@@ -41,8 +41,8 @@ pencil(
     ],
     tolerance=0.01,
     why="""
-        1.99 and 0.99 points: two seeds more halve what can be seen. A plan with three seeds can decide large
-        effects only, and should say so before its runs.
+        1.99 and 0.99 points: two seeds more halve the smallest mean that is decided. A plan with three seeds
+        can decide large effects only, and should say so before its runs.
     """,
 )
 
@@ -115,17 +115,17 @@ def names_are(*cases: tuple[list[float], str, str]) -> Callable[[Tried], None]:
 
 code(
     "22.2",
-    "Four names for a difference",
+    "Names for a difference",
     minutes=10,
     difficulty="**",
     text="""
-        Write the rule of section 3: an interval on one side of zero is "better" or "worse"; else it is "less
-        than a point" if *all* of it lies within `smallest` of zero, else "open". One seed alone is a "single
-        run".
+        Write the rule of section 3, with Student's interval: "better" or "worse" if it excludes zero; else
+        "less than a point" if *all* of it lies within `smallest` of zero, ends excluded; else "open". One
+        seed alone is a "single run".
     """,
     hints=(
         "Ask in this order: enough seeds? zero excluded? all of it within the smallest effect?",
-        "Both ends count: `-smallest < low and high < smallest`.",
+        "What must hold for the lower end, and what for the upper one?",
     ),
     stub=my_name,
     solution=name_right,
@@ -157,7 +157,7 @@ code(
 
 
 def my_excess(accuracy: dict[str, list[float]]) -> tuple[float, float]:
-    """Mean of (22.3) over seeds and half of its 95 % interval; a key for each method, an accuracy for each seed."""
+    """Mean of (22.5) over seeds and half of its 95 % interval; a key for each method, an accuracy for each seed."""
     raise NotImplementedError
 
 
@@ -168,7 +168,7 @@ def spread_and_mean(x: np.ndarray) -> tuple[float, float]:
 
 
 def excess_right(accuracy: Mapping[str, list[float]]) -> tuple[float, float]:
-    """(22.3), seed by seed."""
+    """(22.5), seed by seed."""
     full, dml, longer, alone = (
         np.array(accuracy[m]) for m in ("ctsl_mkt", "dml", "independent_2x", "independent")
     )
@@ -212,10 +212,10 @@ def excess_agrees(answer: Tried) -> None:
         "return two numbers, the mean and half of the interval",
     )
     mistakes = {
-        "this takes the four methods for independent; form (22.3) for each seed, then take the interval": (
+        "this treats the four accuracies as unrelated samples; form (22.5) for each seed, then take the interval": (
             excess_unpaired(accuracy)
         ),
-        "this is the full method over the rival of equal cost; (22.3) has DML and independent training, too": (
+        "this is the full method over the rival of equal cost; (22.5) has DML and independent training, too": (
             excess_over_longer(accuracy)
         ),
         "the gain of the second training is taken away, not added": excess_sum(accuracy),
@@ -231,8 +231,8 @@ code(
     minutes=10,
     difficulty="**",
     text="""
-        Write (22.3) with its interval. `accuracy` has the keys "ctsl_mkt", "dml", "independent_2x" and
-        "independent", each with a value for each seed, in the same order.
+        Compute the mean of (22.5) over seeds and half of its interval. `accuracy` has the keys "ctsl_mkt",
+        "dml", "independent_2x" and "independent", each with a value for each seed, in the same order.
     """,
     hints=(
         "Four arrays, one difference of differences for each seed.",
@@ -241,7 +241,7 @@ code(
     stub=my_excess,
     solution=excess_right,
     wrong={
-        excess_unpaired: "takes the four methods for independent",
+        excess_unpaired: "treats the four accuracies",
         excess_over_longer: "the rival of equal cost",
         excess_sum: "taken away, not added",
         excess_half_only: "the whole width",
@@ -259,13 +259,13 @@ pencil(
     minutes=5,
     difficulty="*",
     text="""
-        Instead of giving the rival twice the epochs one may give the method half. 8,000 images, and at most
-        624,000 image passes for each network in all: how many epochs may each of the two stages of CTSL-MKT
-        have, and how many has DML?
+        One may also halve the method instead of doubling its rival. Each network may use 624,000 image passes
+        in all, on 8,000 images. CTSL-MKT spends them on two equally long stages. How many epochs has each
+        stage, and how many has DML?
     """,
     hints=(
-        "624,000 passes of 8,000 images are 78 epochs.",
-        "Both stages together may have what DML has in one.",
+        "Divide the passes by the images; then count the stages of each method.",
+        "The first stage counts, too.",
     ),
     name="my_epochs",
     answer={"each stage": 39, "DML": 78},

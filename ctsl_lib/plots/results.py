@@ -98,7 +98,7 @@ def forest(effects: Sequence[tuple[str, Interval]], xlabel: str) -> Figure:
 
     Returns: a figure with one panel.
     """
-    sides = ("above zero", "contains zero", "below zero", "a single value, without one")
+    sides = ("above zero", "contains zero", "below zero", "single seed, no interval")
     with style():
         figure, axes = plt.subplots(figsize=(9.5, 0.3 * len(effects) + 1.3))
         for row, (_, effect) in enumerate(effects):
