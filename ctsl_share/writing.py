@@ -29,7 +29,8 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
         folder: made if it is missing; files of the same names are replaced.
         train: train the run again if its weights were not kept, in a store of its own and in today's numerics.
 
-    Returns: the record of the weights that were written: `record`, or that of the training made for them.
+    Returns: the record of the weights that were written: `record`, or that of the training made for them, which on
+        another processor may differ.
     Raises: ValueError that says what to do if no weights were kept; DataError if they, or the images, cannot be used.
     """
     _check_folder(folder)
@@ -40,7 +41,7 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
             raise ValueError(_advice(record, store)) from None
         made, peers = _trained(record)
     else:
-        made = record
+        made = store.load(record.spec, weights=True) or record
     config, tensors = _config(made, peers), nn.ModuleList(peers).state_dict()
     content = save(
         {name: value.contiguous() for name, value in tensors.items()}, {"format": "pt", "key": config.key}

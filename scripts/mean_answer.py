@@ -63,10 +63,10 @@ def mean_answers(plan: Plan, store: Store) -> pd.DataFrame:
     """
     return pd.DataFrame(
         [
-            {"pair": " + ".join(pair), "method": method, "seed": record.spec.seed} | mean_answer(record, store)
-            for (pair, method), records in plan.records(store).items()
-            for record in records
-            if store.weights_path(record.spec).exists()
+            {"pair": " + ".join(pair), "method": method, "seed": spec.seed} | mean_answer(record, store)
+            for (pair, method), specs in plan.specs().items()
+            for spec in specs
+            if (record := store.load(spec, weights=True)) is not None
         ]
     )
 

@@ -26,6 +26,7 @@ from ctsl_lib.losses.objective import Objective
 from ctsl_lib.models.peer import Peer, count_parameters
 from ctsl_lib.models.registry import NETWORKS, build_peer, register
 from ctsl_lib.randomness import OwnGenerator, cpu_threads, seeded
+from ctsl_lib.training.checkpoint import read_state, write_state
 from ctsl_lib.training.recipe import Recipe
 
 TINY = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=1, batch_size=30))
@@ -174,6 +175,32 @@ def test_a_record_that_says_the_same_keeps_its_provenance(store: Store) -> None:
     other = record.model_copy(update={"metrics": record.metrics | {"top1": [1.0, 2.0]}})
     store.save(other)
     assert store.load(TINY) == other
+
+
+def test_networks_trained_once_more_do_not_change_a_record(store: Store) -> None:
+    """Another processor rounds in another way: its networks have a record of their own, and tables stay as they are."""
+    here = run(TINY, store)
+    elsewhere = here.model_copy(update={"metrics": here.metrics | {"top1": [1.0, 2.0]}})
+    store.save(elsewhere)
+    committed = store.path(TINY).read_bytes()
+    again = run(TINY, store, keep_weights=True)
+    assert again.metrics == here.metrics and store.load(TINY, weights=True) == again
+    assert store.load(TINY) == elsewhere and store.path(TINY).read_bytes() == committed
+    written = store.weights_path(TINY).stat().st_mtime_ns
+    assert run_grid([TINY], store, keep_weights=True) == [again] == [run(TINY, store, keep_weights=True)]
+    assert run_grid([TINY], store) == [elsewhere] and store.weights_path(TINY).stat().st_mtime_ns == written
+    state = read_state(store.weights_path(TINY), "record")
+    write_state(store.weights_path(TINY), {name: value for name, value in state.items() if name != "record"})
+    assert store.load(TINY, weights=True) == elsewhere  # a file of before: what lies beside it
+
+
+def test_networks_with_the_record_of_another_run_are_not_used(store: Store) -> None:
+    run(TINY, store, keep_weights=True)
+    other = run(TINY.model_copy(update={"seed": 99}), store)
+    path = store.weights_path(TINY)
+    write_state(path, read_state(path, "record") | {"record": other.model_dump_json()})
+    with pytest.warns(UserWarning, match=f"its record is that of run {other.spec.key}"):
+        assert store.load(TINY, weights=True) is None
 
 
 @pytest.mark.slow

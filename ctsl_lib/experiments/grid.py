@@ -82,7 +82,7 @@ def run_grid(
     work = Work(store, executor, keep_weights, device, threads, progress, retry_failed)
     work.finish(specs)
     work.check()
-    records = [store.load(spec) for spec in specs]
+    records = [store.load(spec, weights=keep_weights) for spec in specs]
     if any(record is None for record in records):
         raise RuntimeError(f"records vanished from {store.root} while the grid ran")
     return [record for record in records if record is not None]

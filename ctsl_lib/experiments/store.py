@@ -81,8 +81,9 @@ class Store:
             spec: the run.
             weights: whether the trained peers must have been kept, too.
 
-        Returns: the record; None if it, or the peers, do not exist. If they were made from other images than those at
-            hand now, a warning says so, and the result is None as well.
+        Returns: the record, with `weights` that of the peers that were kept, see `save`; None if it, or the peers, do
+            not exist. If they were made from other images than those at hand now, a warning says so, and the result is
+            None as well.
         """
         if weights and not os.path.lexists(self.weights_path(spec)):
             return None
@@ -90,7 +91,10 @@ class Store:
         record = self._read(path)
         if record is None or not self._same_data(path, spec, record.data_digest):
             return None
-        return None if weights and self._kept(spec) is None else record
+        if not weights:
+            return record
+        kept = self._kept(spec)
+        return None if kept is None else kept[1] or record
 
     def _same_data(self, path: Path, spec: Spec, made_from: str) -> bool:
         now = self.data_digest(spec.data)
@@ -106,17 +110,24 @@ class Store:
     def save(self, record: Record, peers: "Sequence[Peer] | None" = None, channels: int = 1) -> Record:
         """Write a record and, if peers are given, first their weights; no file is ever left half written.
 
-        A record that is there and says the same stays as it is, with its provenance: networks whose weights were not
-        kept can be trained once more without a change of committed files.
+        A record that is there and says the same stays as it is, with its provenance. Another processor may round in
+        another way; so a record of the same images stays as well if a run is trained once more for its weights alone,
+        and the file of the weights has a record of its own: tables do not change because somebody wants networks.
 
         Args:
             record: what to write.
             peers: the trained peers, if they are to be kept.
             channels: of the images that the peers take.
 
-        Returns: the record that lies there now.
+        Returns: the record that lies there now; that of the peers, if they are given.
         """
         path = self.path(record.spec)
+        try:
+            old = self._parse(path)
+        except Exception:  # nothing there, or no record, which has been named when it was to be loaded
+            old = None
+        if old is not None and old.model_copy(update={"provenance": record.provenance}) == record:
+            record = old
         if peers is not None:
             kept = {
                 "key": record.spec.key,
@@ -124,16 +135,13 @@ class Store:
                 "channels": channels,
                 "num_classes": peers[0].classifier.out_features,
                 "peers": [peer.state_dict() for peer in peers],
+                "record": record.model_dump_json(),
             }
             write_state(self.weights_path(record.spec), kept)
-        try:
-            old = self._parse(path)
-        except Exception:  # nothing there, or no record, which has been named when it was to be loaded
-            old = None
-        if old is not None and old.model_copy(update={"provenance": record.provenance}) == record:
-            return old
-        text = record.model_dump_json(indent=1) + "\n"
-        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        stays = old is record or (peers is not None and old is not None and old.data_digest == record.data_digest)
+        if not stays:
+            text = record.model_dump_json(indent=1) + "\n"
+            write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         return record
 
     def load_peers(self, spec: Spec) -> "list[Peer]":
@@ -141,16 +149,16 @@ class Store:
 
         Raises: FileNotFoundError if they were not kept, DataError if they cannot be used.
         """
-        peers = self._kept(spec)
-        if peers is None:
+        kept = self._kept(spec)
+        if kept is None:
             path = self.weights_path(spec)
             if not path.exists():
                 raise FileNotFoundError(f"{path} does not exist: run the spec with keep_weights=True")
             raise DataError(f"{path} cannot be used (see the warning); run the spec with keep_weights=True")
-        return [peer.eval() for peer in peers]
+        return [peer.eval() for peer in kept[0]]
 
-    def _kept(self, spec: Spec) -> "list[Peer] | None":
-        """The kept peers; None if there is no file, or, with a warning, if it cannot be used."""
+    def _kept(self, spec: Spec) -> "tuple[list[Peer], Record | None] | None":
+        """The kept peers, with their record if the file has one; None, with a warning, if it cannot be used."""
         path = self.weights_path(spec)
         try:
             kept = read_state(path, "channels", "num_classes", "peers")
@@ -164,12 +172,15 @@ class Store:
             check_weights(peers, kept["peers"])
             for peer, state in zip(peers, kept["peers"], strict=True):
                 peer.load_state_dict(state)
+            record = Record.model_validate_json(kept["record"]) if "record" in kept else None
+            if record is not None and record.spec.key != spec.key:
+                raise StateError(f"its record is that of run {record.spec.key}")
         except FileNotFoundError:
             return None
         except Exception as error:  # whatever a file may hold that this library has not written
             warnings.warn(f"{path} is not used: {explained(error)}", stacklevel=3)
             return None
-        return peers
+        return peers, record
 
     def __iter__(self) -> Iterator[Record]:
         """All records; whatever else has the name of one causes a warning and is left out.
