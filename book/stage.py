@@ -27,6 +27,7 @@ PAGES = {
     "data/reference/README.md": "evidence/reference.md",
     "data/records/PLAN.md": "evidence/plan.md",
     "data/check/cpu-amd-epyc.md": "evidence/check.md",
+    "data/check/cpu-intel-xeon-amx.md": "evidence/check-another-processor.md",
     "data/search/README.md": "evidence/search.md",
     "data/paper/README.md": "evidence/paper.md",
     "teaching/plan.md": "teaching/plan.md",

@@ -301,3 +301,12 @@ def test_the_committed_report_is_whole() -> None:
         report = Report.model_validate_json(path.read_bytes())
         assert [part.title[0] for part in report.parts] == ["1", "2", "3", "4", "5", "6"]
         assert path.with_suffix(".md").read_text(encoding="utf-8") == report.as_markdown()
+
+
+def test_the_guide_says_what_another_processor_gave() -> None:
+    guide = " ".join((ROOT / "docs" / "check.md").read_text(encoding="utf-8").split())
+    report = (ROOT / "data" / "check" / "cpu-intel-xeon-amx.md").read_text(encoding="utf-8")
+    runs = re.findall(r"seed \d+\) \| (identical|within the spread|off)", report)
+    [(shift, chance)] = re.findall(r"all together \| shift of (\S+) points, p = (\S+) \|", report)
+    assert runs.count("identical") == 1 and "off" not in runs and f"one of {len(runs)} records comes out" in guide
+    assert f"shifted by {shift} points (p = {chance})" in guide
