@@ -80,7 +80,7 @@ def dask(folder: Path) -> Iterator[Executor]:
             started.append(_dask(kind, "--scheduler-file", str(file), "--dashboard-address", ":0", *options))
             until(lambda: scheduler_address(file) or started[0].poll() is not None, 60)
         address = scheduler_address(file)
-        if address is None:
+        if address is None or any(process.poll() is not None for process in started):
             raise RuntimeError("dask did not start; the extra `cluster` is needed")
         with connected(address, folder / "records") as cluster:
             yield cluster

@@ -65,9 +65,9 @@ def outcome(spec: Spec, store: Store) -> tuple[str, list[Tensor]]:
         spec: of the run, which was made with `keep_weights`.
         store: where it is.
     """
-    record = store.load(spec)
-    text = record.model_dump_json(exclude={"provenance"}) if record is not None else ""
-    return text, [value for peer in store.load_peers(spec) for value in peer.state_dict().values()]
+    record, peers = store.load_kept(spec)
+    text = record.model_dump_json(exclude={"provenance"})
+    return text, [value for peer in peers for value in peer.state_dict().values()]
 
 
 def same(a: tuple[str, list[Tensor]], b: tuple[str, list[Tensor]]) -> bool:

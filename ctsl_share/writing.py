@@ -35,13 +35,11 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
     """
     _check_folder(folder)
     try:
-        peers = store.load_peers(record.spec)
+        made, peers = store.load_kept(record.spec)
     except FileNotFoundError:
         if not train:
             raise ValueError(_advice(record, store)) from None
         made, peers = _trained(record)
-    else:
-        made = store.load(record.spec, weights=True) or record
     config, tensors = _config(made, peers), nn.ModuleList(peers).state_dict()
     content = save(
         {name: value.contiguous() for name, value in tensors.items()}, {"format": "pt", "key": config.key}
@@ -80,7 +78,8 @@ def _trained(record: Record) -> tuple[Record, list[Peer]]:
     spec = record.spec.model_copy(update={"numerics": NUMERICS})
     with tempfile.TemporaryDirectory(prefix="ctsl-weights-") as folder:
         own = Store(folder)
-        return run(spec, own, keep_weights=True), own.load_peers(spec)
+        run(spec, own, keep_weights=True)
+        return own.load_kept(spec)
 
 
 def _config(record: Record, peers: Sequence[Peer]) -> WeightsConfig:

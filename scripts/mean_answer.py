@@ -15,17 +15,17 @@ from ctsl_lib.cli.tables import Parameter, Profile, plan_of
 from ctsl_lib.data.types import RetrievalSplit
 from ctsl_lib.environment import write_atomically
 from ctsl_lib.experiments.plan import Plan
-from ctsl_lib.experiments.spec import Record
+from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.metrics.classification import agreement, expected_calibration_error, top_k_accuracy
 from ctsl_lib.metrics.evaluation import predict
 
 
-def mean_answer(record: Record, store: Store) -> dict[str, float]:
+def mean_answer(spec: Spec, store: Store) -> dict[str, float]:
     """Test images answered by the kept peers of a run, each alone and by the mean of their probabilities.
 
     Args:
-        record: of a run whose peers were kept.
+        spec: of a run whose peers were kept.
         store: where they are.
 
     Returns: in percent, `peer`, the mean accuracy of the peers; `together`, that of their mean answer; the calibration
@@ -33,14 +33,12 @@ def mean_answer(record: Record, store: Store) -> dict[str, float]:
 
     Raises: FileNotFoundError if the peers were not kept; ValueError if they are not those of the record, or search.
     """
-    spec = record.spec
+    record, peers = store.load_kept(spec)
     data = spec.data.load(spec.seed)
     if isinstance(data.test, RetrievalSplit):
         raise ValueError(f"networks that search have no mean answer; got a run on {spec.data.name}")
     images, labels = data.test.images, data.test.labels
-    logits = [
-        predict(peer, images, data, spec.recipe.precision).logits.float() for peer in store.load_peers(spec)
-    ]
+    logits = [predict(peer, images, data, spec.recipe.precision).logits.float() for peer in peers]
     alone = [top_k_accuracy(z, labels) for z in logits]
     if any(abs(now - then) > 0.1 for now, then in zip(alone, record.metrics["top1"], strict=True)):
         raise ValueError(f"the peers of {spec.key} reach {alone} %, their record says {record.metrics['top1']}")
@@ -63,10 +61,10 @@ def mean_answers(plan: Plan, store: Store) -> pd.DataFrame:
     """
     return pd.DataFrame(
         [
-            {"pair": " + ".join(pair), "method": method, "seed": spec.seed} | mean_answer(record, store)
+            {"pair": " + ".join(pair), "method": method, "seed": spec.seed} | mean_answer(spec, store)
             for (pair, method), specs in plan.specs().items()
             for spec in specs
-            if (record := store.load(spec, weights=True)) is not None
+            if store.load(spec, weights=True) is not None
         ]
     )
 

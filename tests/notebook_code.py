@@ -1,14 +1,19 @@
 """Parts of a notebook by themselves: its parameters, functions and classes, without running its other cells."""
 
 import ast
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
+from ctsl_lib import ROOT
 from ctsl_lib.cli.notebooks import declared_parameters
 from ctsl_lib.experiments.spec import Record, Spec
+from ctsl_lib.experiments.store import Store
+
+A_RECORD = json.loads(Store(ROOT / "data" / "records").path(Spec()).read_text(encoding="utf-8"))
 
 
 def parameters_of(path: Path) -> dict[str, Any]:
@@ -34,25 +39,26 @@ def definitions(path: Path, constants: Collection[str] = ()) -> dict[str, Any]:
     ]
     place: dict[str, Any] = {}
     exec(compile(ast.Module(kept, type_ignores=[]), str(path), "exec"), place)
+    if missing := set(constants) - place.keys():
+        raise LookupError(f"{path.name} does not assign {', '.join(missing)}")
     return place
 
 
-def made_up(spec: Spec, like: dict[str, Any], top1: float) -> Record:
-    """A record of a spec.
+def made_up(spec: Spec, top1: float) -> Record:
+    """A record of a spec; what is not made up is that of a committed record.
 
     Args:
         spec: the run.
-        like: a record as JSON, for all that is not made up.
-        top1: the accuracy of both peers, from the first evaluation on.
+        top1: the accuracy of all peers, from the first evaluation on.
     """
     evaluated = [epoch for epoch in range(1, spec.recipe.epochs + 1) if epoch % spec.recipe.evaluate_every == 0]
     evaluated = [*evaluated, *([] if evaluated[-1:] == [spec.recipe.epochs] else [spec.recipe.epochs])]
+    count = len(spec.peers)
     history = {
-        "terms": [{"ce": [1.0] * spec.recipe.epochs}] * 2,
-        "accuracy": [[top1] * len(evaluated)] * 2,
+        "terms": [{"ce": [1.0] * spec.recipe.epochs}] * count,
+        "accuracy": [[top1] * len(evaluated)] * count,
         "evaluated": evaluated,
     }
-    metrics = {"top1": [top1] * 2, "top5": [90.0] * 2, "ece": [10.0] * 2, "agreement": [80.0]}
-    return Record.model_validate(
-        like | {"spec": spec.model_dump(by_alias=True), "metrics": metrics, "history": history}
-    )
+    metrics = {"top1": [top1] * count, "top5": [90.0] * count, "ece": [10.0] * count, "agreement": [80.0]}
+    made = {"spec": spec.model_dump(by_alias=True), "metrics": metrics, "history": history}
+    return Record.model_validate(A_RECORD | made | {"parameters": [1000] * count})

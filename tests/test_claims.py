@@ -1,7 +1,5 @@
 """Verdicts on the paper's claims, from records made by hand around one real record."""
 
-import json
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -29,7 +27,7 @@ from ctsl_lib.evidence.statistics import mean_interval
 from ctsl_lib.evidence.tables import summary
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Record, Spec
-from ctsl_lib.experiments.store import Store
+from ctsl_lib.experiments.store import Store, read_record
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.plots.results import forest
 from ctsl_lib.training.history import History
@@ -294,8 +292,7 @@ def test_a_forest_colours_by_the_side_of_zero() -> None:
 
 def test_a_goal_of_zero_is_reached_at_once() -> None:
     history = History(terms=[{"ce": [1.0] * 4}], accuracy=[[0.0, 0.0, 5.0, 10.0]], evaluated=[1, 2, 3, 4])
-    template = json.loads(next((ROOT / "data" / "records" / "digits").glob("*.json")).read_text(encoding="utf-8"))
-    record = Record.model_validate(template)
+    record = read_record(Store(ROOT / "data" / "records").path(Spec()))
     slow = record.model_copy(update={"history": history})
     assert epochs_to_reach(slow, 0.0) == 0.0
     assert epochs_to_reach(slow, 5.0) == 3.0 and epochs_to_reach(slow, 7.5) == 3.5

@@ -305,7 +305,7 @@ def test_a_note_of_failure_beside_a_record_of_stage_1_counts_no_more(store: Stor
 
 def test_records_that_vanish_meanwhile_are_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Work, "check", lambda _: store.path(TINY).unlink())
-    with pytest.raises(RuntimeError, match="records vanished from"):
+    with pytest.raises(RuntimeError, match="records or kept networks vanished from"):
         run_grid([TINY], store)
 
 

@@ -29,12 +29,17 @@ SHORT = Spec(
 def same_arithmetic(*, bf16: bool = False) -> bool:
     """Whether this machine rounds as the one that the golden values come from.
 
-    Vector instructions of one name draw the same weights everywhere. In bf16 a CPU with matrix instructions (AMX) adds
-    in another order than one without, so there the model of the CPU counts as well.
+    Vector instructions of one name draw the same weights everywhere. In bf16 a CPU adds in another order if it has no
+    instructions for it, or has those for matrices (AMX); so there they count as well, and the model of the CPU.
     """
-    torch_version, cpu = GOLDEN["arithmetic"]
-    same = cpu == cpu_name() if bf16 else cpu.endswith(f", {torch.backends.cpu.get_cpu_capability()}")
-    return same and torch_version == torch.__version__
+    torch_version, cpu, instructions = GOLDEN["arithmetic"]
+    if torch_version != torch.__version__:
+        return False
+    if not bf16:
+        return cpu.endswith(f", {torch.backends.cpu.get_cpu_capability()}")
+    known = Path("/proc/cpuinfo")
+    flags = set(known.read_text(encoding="utf-8").split()) if known.exists() else set()
+    return cpu == cpu_name() and sorted(flags & {"avx512_bf16", "amx_bf16"}) == instructions
 
 
 def test_there_are_committed_records() -> None:
@@ -78,4 +83,6 @@ def test_a_short_run(store: Store) -> None:
         assert record.metrics == GOLDEN["run"]["metrics"] and record.history.terms == GOLDEN["run"]["terms"]
     for found, golden in zip(record.history.terms, GOLDEN["run"]["terms"], strict=True):
         for name, values in golden.items():
-            assert found[name] == pytest.approx(values, rel=0.01 if name == "ce" else 0.1)  # as seen with AMX
+            assert found[name] == pytest.approx(
+                values, rel=0.01 if name == "ce" else 0.2
+            )  # at most 0.0014 and 0.07 were seen

@@ -1,5 +1,6 @@
 """What peers score together: scripts/mean_answer.py."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import torch
 
 from ctsl_lib.experiments.plan import Plan, plan_from
 from ctsl_lib.experiments.store import Store
+from ctsl_lib.training.checkpoint import read_state, write_state
 from scripts import mean_answer
 
 SHORT = {"n_train": 60, "epochs": 3, "batch_size": 20, "pairs": [["tiny_cnn", "tiny_cnn"]], "seeds": 2}
@@ -36,22 +38,26 @@ def test_each_peer_scores_what_its_record_says(trained: tuple[Plan, Store]) -> N
 def test_the_mean_answer_is_the_mean_of_probabilities(trained: tuple[Plan, Store]) -> None:
     plan, store = trained
     spec = plan.specs()[plan.pairs[0], "independent"][0]
-    record, data = store.load(spec), spec.data.load(spec.seed)
-    assert record is not None
+    data = spec.data.load(spec.seed)
     with torch.no_grad():
         one, two = (peer(data.normalise(data.test.images)).logits.softmax(1) for peer in store.load_peers(spec))
     right = ((one + two).argmax(1) == data.test.labels).double().mean().item()
-    assert mean_answer.mean_answer(record, store)["together"] == pytest.approx(100 * right)
+    assert mean_answer.mean_answer(spec, store)["together"] == pytest.approx(100 * right)
 
 
-def test_peers_of_another_run_are_refused(trained: tuple[Plan, Store]) -> None:
-    plan, store = trained
+def test_a_record_of_another_processor_does_not_matter(trained: tuple[Plan, Store], tmp_path: Path) -> None:
+    """The networks have a record of their own; one whose numbers are not theirs is refused."""
+    plan, store = trained[0], Store(shutil.copytree(trained[1].root, tmp_path / "copy"))
     spec = plan.specs()[plan.pairs[0], "dml"][0]
-    record = store.load(spec)
+    before, record = mean_answer.mean_answer(spec, store), store.load(spec)
     assert record is not None
     wrong = record.model_copy(update={"metrics": record.metrics | {"top1": [1.0, 2.0]}})
+    store.save(wrong)
+    assert mean_answer.mean_answer(spec, store) == before
+    path = store.weights_path(spec)
+    write_state(path, read_state(path, "record") | {"record": wrong.model_dump_json()})
     with pytest.raises(ValueError, match=rf"the peers of {spec.key} reach .*, their record says \[1.0, 2.0\]"):
-        mean_answer.mean_answer(wrong, store)
+        mean_answer.mean_answer(spec, store)
 
 
 def test_the_command_writes_a_table(

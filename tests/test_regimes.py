@@ -1,6 +1,5 @@
 """Notebook 21: its regimes are the same work, its slopes are scipy's, its records are there, real images can come."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -124,14 +123,13 @@ def test_records_of_real_images_are_shown_as_soon_as_they_are_there(
     """All sections with made-up records of three seeds, of which one lacks its longest runs; one map has none."""
     monkeypatch.setenv("CTSL_RECORDS", str(tmp_path / "records"))
     monkeypatch.setenv("CTSL_DATA", str(tmp_path / "no images"))
-    like = json.loads(next((ROOT / "data" / "records" / "digits").glob("*.json")).read_text(encoding="utf-8"))
     store, real = Store(tmp_path / "records"), notebook["real"]
     for split in real.splits:
         for (_, method), specs in real.plan(*split).specs().items():
             for spec in specs:
                 if (method, spec.seed) != ("independent_2x", 2):
                     gained = spec.objective != METHODS["independent"]
-                    store.save(made_up(spec, like, 30 + spec.data.n_train / 5000 + spec.seed + gained))
+                    store.save(made_up(spec, 30 + spec.data.n_train / 5000 + spec.seed + gained))
     own = {name: value for name, value in real._asdict().items() if name not in ("label_noise", "rows")}
     run_notebook(PATH, tmp_path / "done.ipynb", own | {"label_noises": [0, 0.2]})
     cells = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells

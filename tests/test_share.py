@@ -308,6 +308,15 @@ def test_runs_that_differ_in_their_epochs_have_curves_of_their_own(tmp_path: Pat
     assert count == 4 == len({path.parent for path in (tmp_path / "events").rglob("events.out.*")})
 
 
+def test_an_export_has_the_numbers_of_its_networks(store: Store, tmp_path: Path) -> None:
+    """A record that another processor has made stays beside the networks; it is not theirs."""
+    own = run(QUICK, store, keep_weights=True)
+    committed = own.model_copy(update={"metrics": own.metrics | {"top1": [1.0, 2.0]}})
+    store.save(committed)
+    assert store.load(QUICK) == committed and export_weights(committed, store, tmp_path / "out") == own
+    assert load_weights(tmp_path / "out").config.metrics == own.metrics
+
+
 def test_an_export_replaces_no_files_of_others(tmp_path: Path) -> None:
     record, store = run(QUICK, Store(tmp_path), keep_weights=True), Store(tmp_path)
     mine = tmp_path / "mine"

@@ -135,6 +135,8 @@ def run_command(
     for name, values in record.metrics.items():
         typer.echo(f"{name:10} {'  '.join(f'{value:6.2f}' for value in values)}  %")
     typer.echo(f"record     {store.path(spec)}")
+    if keep_weights:
+        typer.echo(f"networks   {store.weights_path(spec)}, with the record of these numbers")
 
 
 @app.command()

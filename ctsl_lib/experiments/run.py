@@ -29,7 +29,7 @@ def run(
     progress: bool | None = None,
     wait: bool = True,
 ) -> Record:
-    """Train what `spec` names and save the record; if the record exists already, only return it.
+    """Train what `spec` names and save the record; if all that is asked for exists already, only return it.
 
     Stage 1 is run first if the objective needs it. A record or a state that was made from other images than those at
     hand now causes a warning and is not used: the run is trained again.
@@ -44,7 +44,7 @@ def run(
         progress: whether to draw progress bars; see `train`.
         wait: whether to wait, if another process works on the same run, until it is done or gives up.
 
-    Returns: the record, which has been saved.
+    Returns: the record; with kept weights, and of stage 1, that of the networks, see `Store.save`.
     Raises: DataError if the images are missing; StateError if a folder is where a file must be written;
         RunClaimedError instead of waiting; the errors of `train`. A loss that is not finite leaves a file beside
         the place of the record, see `sharing.write_failure`.

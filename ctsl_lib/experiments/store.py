@@ -94,7 +94,7 @@ class Store:
         if not weights:
             return record
         kept = self._kept(spec)
-        return None if kept is None else kept[1] or record
+        return None if kept is None else kept[0]
 
     def _same_data(self, path: Path, spec: Spec, made_from: str) -> bool:
         now = self.data_digest(spec.data)
@@ -110,24 +110,23 @@ class Store:
     def save(self, record: Record, peers: "Sequence[Peer] | None" = None, channels: int = 1) -> Record:
         """Write a record and, if peers are given, first their weights; no file is ever left half written.
 
-        A record that is there and says the same stays as it is, with its provenance. Another processor may round in
-        another way; so a record of the same images stays as well if a run is trained once more for its weights alone,
-        and the file of the weights has a record of its own: tables do not change because somebody wants networks.
+        A record that is there and says the same stays as it is, with its provenance. With peers, any record of the same
+        images stays: another processor may round in another way, and tables must not change because a run was trained
+        once more for its networks. So the file of the weights has a record of its own.
 
         Args:
             record: what to write.
             peers: the trained peers, if they are to be kept.
             channels: of the images that the peers take.
 
-        Returns: the record that lies there now; that of the peers, if they are given.
+        Returns: with peers `record`, which is theirs, else the record that lies there now.
         """
         path = self.path(record.spec)
         try:
             old = self._parse(path)
         except Exception:  # nothing there, or no record, which has been named when it was to be loaded
             old = None
-        if old is not None and old.model_copy(update={"provenance": record.provenance}) == record:
-            record = old
+        stays = old is not None and old.model_copy(update={"provenance": record.provenance}) == record
         if peers is not None:
             kept = {
                 "key": record.spec.key,
@@ -138,30 +137,34 @@ class Store:
                 "record": record.model_dump_json(),
             }
             write_state(self.weights_path(record.spec), kept)
-        stays = old is record or (peers is not None and old is not None and old.data_digest == record.data_digest)
+            stays = old is not None and old.data_digest == record.data_digest
         if not stays:
             text = record.model_dump_json(indent=1) + "\n"
             write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-        return record
+        return old if old is not None and stays and peers is None else record
 
     def load_peers(self, spec: Spec) -> "list[Peer]":
         """The trained peers of `spec`, in evaluation mode, on the CPU.
 
         Raises: FileNotFoundError if they were not kept, DataError if they cannot be used.
         """
+        return self.load_kept(spec)[1]
+
+    def load_kept(self, spec: Spec) -> "tuple[Record, list[Peer]]":
+        """The record and the trained peers of `spec`, read at once, so that they belong together; see `load_peers`."""
         kept = self._kept(spec)
         if kept is None:
             path = self.weights_path(spec)
             if not path.exists():
                 raise FileNotFoundError(f"{path} does not exist: run the spec with keep_weights=True")
             raise DataError(f"{path} cannot be used (see the warning); run the spec with keep_weights=True")
-        return [peer.eval() for peer in kept[0]]
+        return kept[0], [peer.eval() for peer in kept[1]]
 
-    def _kept(self, spec: Spec) -> "tuple[list[Peer], Record | None] | None":
-        """The kept peers, with their record if the file has one; None, with a warning, if it cannot be used."""
+    def _kept(self, spec: Spec) -> "tuple[Record, list[Peer]] | None":
+        """The kept peers with their record; None if there is no file, or, with a warning, if it cannot be used."""
         path = self.weights_path(spec)
         try:
-            kept = read_state(path, "channels", "num_classes", "peers")
+            kept = read_state(path, "channels", "num_classes", "peers", "record")
             check_key(kept, spec.key)
             if not self._same_data(path, spec, kept["data_digest"]):
                 return None
@@ -172,15 +175,15 @@ class Store:
             check_weights(peers, kept["peers"])
             for peer, state in zip(peers, kept["peers"], strict=True):
                 peer.load_state_dict(state)
-            record = Record.model_validate_json(kept["record"]) if "record" in kept else None
-            if record is not None and record.spec.key != spec.key:
+            record = Record.model_validate_json(kept["record"])
+            if record.spec.key != spec.key:
                 raise StateError(f"its record is that of run {record.spec.key}")
         except FileNotFoundError:
             return None
         except Exception as error:  # whatever a file may hold that this library has not written
             warnings.warn(f"{path} is not used: {explained(error)}", stacklevel=3)
             return None
-        return peers, record
+        return record, peers
 
     def __iter__(self) -> Iterator[Record]:
         """All records; whatever else has the name of one causes a warning and is left out.
