@@ -190,7 +190,12 @@ def test_networks_trained_once_more_do_not_change_a_record(store: Store) -> None
     written = store.weights_path(TINY).stat().st_mtime_ns
     assert run_grid([TINY], store, keep_weights=True) == [again] == [run(TINY, store, keep_weights=True)]
     assert run_grid([TINY], store) == [elsewhere] and store.weights_path(TINY).stat().st_mtime_ns == written
-    assert run_grid([TINY.stage1()], store) == [store.load_kept(TINY.stage1())[0]]  # its networks are always kept
+
+
+def test_a_table_of_first_stages_needs_no_networks(store: Store) -> None:
+    record = run(TINY.stage1(), store)
+    store.weights_path(TINY.stage1()).unlink()
+    assert run_grid([TINY.stage1()], store) == [record] and not store.weights_path(TINY.stage1()).exists()
 
 
 def test_networks_without_a_record_are_not_used(store: Store) -> None:

@@ -74,7 +74,7 @@ def run_grid(
         progress: whether to draw a progress bar; by default unless the environment variable CTSL_PROGRESS is 0.
         retry_failed: whether to try runs again whose loss was not finite in an earlier call.
 
-    Returns: the records in the order of `specs`, those of the networks where these are kept.
+    Returns: the records in the order of `specs`, with `keep_weights` those of the networks.
     Raises: GridError that names each failed run, after all others have finished; RuntimeError if records are deleted
         meanwhile; other errors of `run`, at once.
     """
@@ -82,7 +82,7 @@ def run_grid(
     work = Work(store, executor, keep_weights, device, threads, progress, retry_failed)
     work.finish(specs)
     work.check()
-    records = [store.load(spec, weights=keep_weights or spec.stage == 1) for spec in specs]
+    records = [store.load(spec, weights=keep_weights) for spec in specs]
     if any(record is None for record in records):
         raise RuntimeError(f"records or kept networks vanished from {store.root} while the grid ran")
     return [record for record in records if record is not None]
@@ -162,8 +162,7 @@ class Work:
     def _has_failed(self, spec: Spec) -> bool:
         if spec not in self.failed and not self.retry_failed:
             reason = failure(self.store, spec)
-            wanted = self.keep_weights or spec.stage == 1
-            if reason is not None and self.store.load(spec, weights=wanted) is None:
+            if reason is not None and self.store.load(spec, weights=self.keep_weights) is None:
                 self.failed[spec] = f"{reason}; it failed before and was not tried again (--retry-failed does)"
         return spec in self.failed
 
