@@ -60,8 +60,9 @@ def _cpu() -> float:
     return time.process_time() + float(sum(each.user + each.system for each in others))
 
 
-def _dask(kind: str, *options: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *options]
+def _dask(kind: str, file: Path, *options: str) -> subprocess.Popen[bytes]:
+    shared = ("--scheduler-file", str(file), "--dashboard-address", ":0")
+    command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *shared, *options]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -73,15 +74,15 @@ def dask(folder: Path) -> Iterator[Executor]:
     """
     file = folder / "scheduler.json"
     dask_worker = ("--nthreads", "1", "--memory-limit", "0", "--preload", "ctsl_lib.experiments.cluster")
-    commands = {"scheduler": ("--port", "0"), "worker": (*dask_worker, "--no-nanny")}
-    started: list[subprocess.Popen[bytes]] = []
+    started = [_dask("scheduler", file, "--port", "0")]
     try:
-        for kind, options in commands.items():  # the worker last, as it reads the file as soon as there is one
-            started.append(_dask(kind, "--scheduler-file", str(file), "--dashboard-address", ":0", *options))
-            until(lambda: scheduler_address(file) or started[0].poll() is not None, 60)
+        until(lambda: scheduler_address(file) or started[0].poll() is not None, 60)
         address = scheduler_address(file)
-        if address is None or any(process.poll() is not None for process in started):
+        if address is None:
             raise RuntimeError("dask did not start; the extra `cluster` is needed")
+        started.append(
+            _dask("worker", file, "--no-nanny", *dask_worker)
+        )  # it reads the file as soon as there is one
         with connected(address, folder / "records") as cluster:
             yield cluster
     finally:

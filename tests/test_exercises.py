@@ -1,5 +1,6 @@
 """Every exercise: the solution passes, the stub fails with its hint, typical mistakes get the right diagnosis."""
 
+import ast
 import math
 import os
 import re
@@ -239,9 +240,10 @@ def test_solutions_run_with_the_notebook_s_imports(path: Path, capsys: pytest.Ca
     """Imports of all cells, then each solution and its check, as the solved notebook has them."""
     notebook = nbformat.reads(version(path, solved), as_version=4)
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    lines = [line for source in sources for line in source.splitlines() if re.match(r"(import|from) ", line)]
+    nodes = [node for source in sources for node in ast.parse(source).body]
+    imports = [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
     place: dict[str, Any] = {}
-    exec("\n".join(lines), place)
+    exec("\n".join(imports), place)
     for cell in notebook.cells:
         if (key_of(cell) or ("", ""))[1] in ("stub", "check") and key_of(cell) != ("00.5", "check"):
             exec(cell.source, place)

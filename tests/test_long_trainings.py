@@ -80,9 +80,8 @@ def test_whatever_records_there_are_is_shown(
 ) -> None:
     """All rows of some seeds, or independent training alone: nothing fails, and words follow the numbers."""
     monkeypatch.setenv("CTSL_RECORDS", str(tmp_path / "records"))
-    monkeypatch.setenv(
-        "CTSL_DATA", str(tmp_path / "no images")
-    )  # else the made-up records are known to be of others
+    # With the images at hand, made-up records would be known to be of others.
+    monkeypatch.setenv("CTSL_DATA", str(tmp_path / "no images"))
     rows = [*PARAMETERS["methods"], *PARAMETERS["parts"]]
     settings = {"pairs": [PARAMETERS["pair"]], "methods": rows, "seeds": seeds}
     plan = plan_from(load_profile("overnight", dataset=dataset) | settings, dataset)

@@ -161,7 +161,7 @@ def my_excess(accuracy: dict[str, list[float]]) -> tuple[float, float]:
     raise NotImplementedError
 
 
-def spread_and_mean(x: np.ndarray) -> tuple[float, float]:
+def mean_and_half(x: np.ndarray) -> tuple[float, float]:
     """Mean and half of the interval."""
     low, high = ends(list(x))
     return float(x.mean()), (high - low) / 2
@@ -184,14 +184,14 @@ def excess_unpaired(accuracy: Mapping[str, list[float]]) -> tuple[float, float]:
 
 
 def excess_over_longer(accuracy: Mapping[str, list[float]]) -> tuple[float, float]:
-    return spread_and_mean(np.array(accuracy["ctsl_mkt"]) - np.array(accuracy["independent_2x"]))
+    return mean_and_half(np.array(accuracy["ctsl_mkt"]) - np.array(accuracy["independent_2x"]))
 
 
 def excess_sum(accuracy: Mapping[str, list[float]]) -> tuple[float, float]:
     full, dml, longer, alone = (
         np.array(accuracy[m]) for m in ("ctsl_mkt", "dml", "independent_2x", "independent")
     )
-    return spread_and_mean((full - dml) + (longer - alone))
+    return mean_and_half((full - dml) + (longer - alone))
 
 
 def excess_half_only(accuracy: Mapping[str, list[float]]) -> tuple[float, float]:
