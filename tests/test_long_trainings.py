@@ -34,6 +34,7 @@ def test_its_rows_are_those_of_the_plan() -> None:
     main, rest = (re.search(rf'^{name}="(.+)"$', script, re.MULTILINE) for name in ("main", "rest"))
     assert main and main[1].split(", ") == PARAMETERS["methods"] and PARAMETERS["seeds"] == 5
     assert rest and rest[1].split(", ") == PARAMETERS["parts"] and PARAMETERS["parts_seeds"] == 3
+    assert '"label_smoothing" 3' in script and PARAMETERS["soft"] == ["label_smoothing", "soft target"]
 
 
 def test_the_differences_asked_for_are_those_of_the_plan(notebook: dict[str, Any]) -> None:
@@ -82,7 +83,7 @@ def test_whatever_records_there_are_is_shown(
     monkeypatch.setenv("CTSL_RECORDS", str(tmp_path / "records"))
     # With the images at hand, made-up records would be known to be of others.
     monkeypatch.setenv("CTSL_DATA", str(tmp_path / "no images"))
-    rows = [*PARAMETERS["methods"], *PARAMETERS["parts"]]
+    rows = [*PARAMETERS["methods"], *PARAMETERS["parts"], "label_smoothing"]
     settings = {"pairs": [PARAMETERS["pair"]], "methods": rows, "seeds": seeds}
     plan = plan_from(load_profile("overnight", dataset=dataset) | settings, dataset)
     store = Store(tmp_path / "records")
@@ -99,7 +100,9 @@ def test_whatever_records_there_are_is_shown(
         assert "Convergence: shown." in said and "Complete seeds, with all 10 rows: [0, 1, 2]." in said
         assert re.search(r"Beyond what a second training gives: \+0\.19 ± 0\.\d+ points \(seeds: 3\)", said)
         assert re.search(r"CTSL-MKT over DML +\+0\.70 ± 0\.00 +3 +better", said)
+        assert re.search(r"CTSL-MKT over label smoothing +\+1\.70 ± 0\.00 +3", said)
     else:
         assert "Complete seeds, with all 10 rows: []." in said and "Convergence: open" in said
         assert "incomplete: 0 of 4 comparisons have two seeds" in said
         assert re.search(r"CTSL-MKT over DML +– +0 +not run", said)
+        assert re.search(r"CTSL-MKT over label smoothing +– +0 +not run", said)

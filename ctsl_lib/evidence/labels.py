@@ -7,6 +7,7 @@ LABELS = {
     "tfkd": "Tf-KD",
     "ctsl_mkt": "CTSL-MKT",
     "none": "labels only",
+    "label_smoothing": "label smoothing",
     "independent_2x": "independent, 2× epochs",
     "ctsl_mkt_warm": "CTSL-MKT, warm start",
 }
