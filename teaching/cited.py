@@ -14,7 +14,8 @@ A text says which number it wants between double braces, and no number of ours i
     {{ row 01b "t = 1 ([\\d. ]+)" }}      the same, split at white space: cells of a table
 
 A method is one that a profile may list, or one of ROWS. Options: metric (top1, ece, agreement, mAP); part=mean for the
-mean alone, with one decimal or as many as decimals= says, part=range for the interval's ends; table; peers, by default
+mean alone, with one decimal or as many as decimals= says, part=range for the interval's ends, part=each for the values
+seed by seed, where they are too few for an interval; table; peers, by default
 the first pair; and every setting of a profile in place of its own (label_noise=0, n_train=100, seeds=3). Nothing here
 needs torch, which the book's environment does not have.
 """
@@ -48,6 +49,7 @@ ROWS = {
 }
 """Rows of weights that no profile lists: a uniform teacher, and the labels with five and nine times the loss."""
 KNOWN = (*METHODS, LONGER, WARM, *ABLATIONS, *ROWS)
+PARTS = ("", "mean", "range", "each")
 OPTIONS = {"metric": "top1", "part": "", "decimals": "", "table": "digits/digits", "peers": ""}
 
 
@@ -85,13 +87,17 @@ def interval(values: list[float], sign: bool, part: str = "", decimals: str = ""
     Args:
         values: one for each seed.
         sign: whether a plus is written.
-        part: "mean" for the mean alone, "range" for the two ends.
+        part: "mean" for the mean alone, "range" for the two ends, "each" for every value.
         decimals: how many; by default 2, for the mean alone 1.
     """
+    if part not in PARTS:
+        raise ValueError(f"part must be one of {', '.join(PARTS[1:])} or left out; got {part!r}")
     places, plus = int(decimals or (1 if part == "mean" else 2)), "+" if sign else ""
     centre = mean(values)
     if part == "mean":
         text = f"{centre:{plus}.{places}f}"
+    elif part == "each":
+        text = " and ".join(f"{value:{plus}.{places}f}" for value in values)
     else:
         half = stats.t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
         text = f"{centre:{plus}.{places}f} ± {half:.{places}f}"

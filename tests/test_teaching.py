@@ -33,6 +33,8 @@ def test_cited_numbers_are_those_of_the_library() -> None:
         assert cited.cite(f"gain tfkd metric={metric}") == gain
         few = as_text(paired_difference(values.loc[:2], "dml"), sign=True)
         assert cited.cite(f"gain dml metric={metric} seeds=3") == few
+        two = [f"{values['dml'][seed] - values['independent'][seed]:+.2f}".replace("-", "−") for seed in (0, 1)]
+        assert cited.cite(f"gain dml metric={metric} seeds=2 part=each") == " and ".join(two)
 
 
 def test_cited_effects_are_those_of_the_library() -> None:
@@ -55,6 +57,7 @@ def test_weights_of_the_cited_methods_are_the_kits() -> None:
     [
         ("mean dmll", "method must be one of"),
         ("mean dml nois=0", "options are"),
+        ("mean dml part=means", "part must be one of"),
         ("mean dml label_noise=0.3", "records of 0 seeds"),
         ("meen dml", "a citation is"),
         ('printed 01 "no such words"', "does not print"),
