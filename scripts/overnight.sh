@@ -22,9 +22,11 @@ for seeds in 1 2 3; do
   train cifar100 "resnet14, resnet14" "$rest" $seeds
 done
 for seeds in 4 5; do train cifar100 "resnet14, resnet14" "$main" $seeds; done
-# and rows that were added to the plan: label smoothing, and the soft target that this search chooses
+# and rows that were added to the plan: label smoothing; two stages of half the epochs; and the soft target that this search
+# chooses, as one more row (-p 'rows={soft target: {ce: ..., label_smoothing: ...}}', see notebook 22, section 6):
 #   python -m scripts.search soft_targets --dataset cifar100 --profile overnight --seeds 2 --validation 5000
 train cifar100 "resnet14, resnet14" "label_smoothing" 3
+train cifar100 "resnet14, resnet14" "tfkd, ctsl_mkt" 3 epochs=39
 
 # 2 The map of regimes: 600,000 image passes, pair of ResNet-8
 for seeds in 1 2 3; do

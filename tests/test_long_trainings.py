@@ -34,7 +34,11 @@ def test_its_rows_are_those_of_the_plan() -> None:
     main, rest = (re.search(rf'^{name}="(.+)"$', script, re.MULTILINE) for name in ("main", "rest"))
     assert main and main[1].split(", ") == PARAMETERS["methods"] and PARAMETERS["seeds"] == 5
     assert rest and rest[1].split(", ") == PARAMETERS["parts"] and PARAMETERS["parts_seeds"] == 3
-    assert '"label_smoothing" 3' in script and PARAMETERS["soft"] == ["label_smoothing", "soft target"]
+    assert '"label_smoothing" 3' in script and PARAMETERS["soft"] == [
+        "label_smoothing",
+        "soft target",
+        "large loss",
+    ]
 
 
 def test_the_differences_asked_for_are_those_of_the_plan(notebook: dict[str, Any]) -> None:
@@ -54,13 +58,20 @@ def test_the_differences_asked_for_are_those_of_the_plan(notebook: dict[str, Any
 def test_a_difference_has_the_plans_name(
     notebook: dict[str, Any], low: float, high: float, n: int, name: str
 ) -> None:
-    assert notebook["called"](Interval((low + high) / 2, low, high, n)) == name
+    difference = Interval((low + high) / 2, low, high, n)
+    assert notebook["called"](difference, planned=n) == name
+    assert notebook["called"](difference, planned=n + 1) == (f"{name} (interim)" if n > 1 else name)
+
+
+def test_equal_differences_decide_nothing(notebook: dict[str, Any]) -> None:
+    assert notebook["called"](mean_interval([2.0, 2.0, 2.0]), planned=3) == "open"
 
 
 def test_convergence_is_judged_by_the_whole_interval(notebook: dict[str, Any]) -> None:
     judged = notebook["converged"]
-    assert judged(Interval(0, -1.5, 0.9, 5)) == "shown" and judged(Interval(2, 1.1, 3, 5)) == "refuted"
-    assert judged(Interval(1, 0.9, 1.1, 5)) == "open" and judged(mean_interval([0.5])).startswith("open")
+    assert judged(Interval(0, -1.5, 0.9, 5), 5) == "shown" and judged(Interval(2, 1.1, 3, 5), 5) == "refuted"
+    assert judged(Interval(1, 0.9, 1.1, 5), 5) == "open" and judged(mean_interval([0.5]), 5).startswith("open")
+    assert judged(Interval(0, -1.5, 0.9, 3), 5) == "open, with 3 of 5 seeds"
 
 
 def test_the_gain_beyond_cost_takes_seeds_that_have_all_four(notebook: dict[str, Any]) -> None:
@@ -89,20 +100,20 @@ def test_whatever_records_there_are_is_shown(
     store = Store(tmp_path / "records")
     for (_, method), specs in plan.specs().items():
         for spec in specs if whole or method == "independent" else []:
-            wobble = 0.01 * spec.seed * (method != "independent")
+            wobble = 0.01 * spec.seed * (0 if method == "independent" else 1 + rows.index(method))
             store.save(made_up(spec, 40 + spec.seed + GAINS.get(method, 0.0) + wobble))
-    run_notebook(PATH, tmp_path / "done.ipynb", {"dataset": dataset})
+    run_notebook(PATH, tmp_path / "done.ipynb", {"dataset": dataset, "seeds": 3})
     cells = nbformat.read(tmp_path / "done.ipynb", as_version=4).cells
     outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
     assert not any(output.get("name") == "stderr" for output in outputs)
     said = "\n".join(str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for o in outputs)
     if whole:
         assert "Convergence: shown." in said and "Complete seeds, with all 10 rows: [0, 1, 2]." in said
-        assert re.search(r"Beyond what a second training gives: \+0\.19 ± 0\.\d+ points \(seeds: 3\)", said)
-        assert re.search(r"CTSL-MKT over DML +\+0\.70 ± 0\.00 +3 +better", said)
-        assert re.search(r"CTSL-MKT over label smoothing +\+1\.70 ± 0\.00 +3", said)
+        assert re.search(r"Beyond what a second training gives: \+0\.21 ± 0\.\d+ points \(3 of 3 seeds\)", said)
+        assert re.search(r"CTSL-MKT over DML +\+0\.73 ± 0\.07 +3 of 3 +better", said)
+        assert re.search(r"CTSL-MKT over label smoothing +\+1\.65 ± 0\.12 +3 of 3", said)
     else:
         assert "Complete seeds, with all 10 rows: []." in said and "Convergence: open" in said
-        assert "incomplete: 0 of 4 comparisons have two seeds" in said
-        assert re.search(r"CTSL-MKT over DML +– +0 +not run", said)
-        assert re.search(r"CTSL-MKT over label smoothing +– +0 +not run", said)
+        assert "not yet: 0 of 3 seeds" in said
+        assert re.search(r"CTSL-MKT over DML +– +0 of 3 +not run", said)
+        assert re.search(r"CTSL-MKT over label smoothing +– +0 of 3 +not run", said)

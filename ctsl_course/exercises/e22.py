@@ -278,6 +278,6 @@ pencil(
     tolerance=1e-4,
     why="""
         39 + 39 against 78. It is the other question of equal cost, and the harder one for the method: its
-        copies would be worse teachers, too. The runs here answer the first one.
+        copies would be worse teachers, too. Section 5 asks both.
     """,
 )
