@@ -1,6 +1,5 @@
 """Part 3: the same training twice, bit for bit, or the first operation whose result differs."""
 
-import os
 import re
 import tempfile
 import zlib
@@ -221,9 +220,9 @@ def first_difference(training: Training) -> str:
 def again_deterministic(training: Training) -> str:
     """Whether the training is the same twice if PyTorch is told to use deterministic algorithms alone, in words.
 
-    An operation that has none makes PyTorch raise an error, which is the answer then.
+    An operation that has none makes PyTorch raise an error, which is the answer then. On a GPU cuBLAS must have been
+    told as well, see `command.check`.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:

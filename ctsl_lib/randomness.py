@@ -58,6 +58,20 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
         yield
 
 
+def same_every_time(device: torch.device) -> None:
+    """On a CUDA device, let cuDNN choose only algorithms that add in the same order every time.
+
+    The setting holds for the process, and stays; it is a little slower. What `torch.compile` makes for a GPU is not
+    covered: it chooses by timing.
+
+    Args:
+        device: where something is to be trained.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+
+
 class OwnGenerator(TorchDispatchMode):
     """Inside the block, what this thread draws on the CPU comes from a generator that no other thread draws from.
 

@@ -185,8 +185,10 @@ GOOD = cluster.Seen("node1", 1, True, "", current_commit(), "")
         ({"a": GOOD, "b": GOOD._replace(store=False)}, "the worker b on node1 does not see .*CTSL_RECORDS"),
         ({"a": GOOD._replace(cache="/x cannot be written")}, "/x cannot be written; set CTSL_CACHE"),
         ({"a": GOOD._replace(commit="1234567")}, "another version of the kit, 1234567 instead of"),
-        ({"a": GOOD._replace(gpus="0"), "b": GOOD._replace(gpus="0")}, "b on node1 and a share the GPU 0"),
-        ({"a": GOOD._replace(gpus="any"), "b": GOOD._replace(gpus="any")}, "share the GPU any"),
+        (
+            {"a": GOOD._replace(gpu="GPU-1"), "b": GOOD._replace(gpu="GPU-1")},
+            "b on node1 and a share the GPU GPU-1",
+        ),
     ],
 )
 def test_what_a_worker_lacks_is_named(workers: dict[str, "cluster.Seen"], words: str, tmp_path: Path) -> None:
@@ -195,8 +197,8 @@ def test_what_a_worker_lacks_is_named(workers: dict[str, "cluster.Seen"], words:
 
 
 def test_good_workers_are_taken(tmp_path: Path) -> None:
-    own = {f"w{i}": GOOD._replace(gpus=str(i)) for i in range(4)}
-    cluster.check_workers(own | {"far": GOOD._replace(host="node2", gpus="0")}, tmp_path)
+    own = {f"w{i}": GOOD._replace(gpu=f"GPU-{i}") for i in range(4)}
+    cluster.check_workers(own | {"far": GOOD._replace(host="node2", gpu="")}, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,8 @@ class Seen(NamedTuple):
     cache: str
     """Why it cannot write decoded images; empty if it can."""
     commit: str
-    gpus: str
-    """The devices that it was given (CUDA_VISIBLE_DEVICES), "any" if all; empty without CUDA."""
+    gpu: str
+    """The identifier (UUID) of the device that it would train on; empty without CUDA."""
 
 
 class Cluster(Executor):
@@ -134,8 +134,9 @@ def look(token: Path, dask_worker: Any) -> Seen:
             reason = f"{cache_root()} cannot be written"
     except OSError as error:
         reason = f"{cache_root()} cannot be made: {error.strerror or error}"
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "any") if torch.cuda.is_available() else ""
-    return Seen(socket.gethostname(), dask_worker.state.nthreads, seen, reason, current_commit(), gpus)
+    # Its number says little: SLURM counts the devices of each job from 0, and dask-cuda names all of them in turn.
+    gpu = str(torch.cuda.get_device_properties(0).uuid) if torch.cuda.is_available() else ""
+    return Seen(socket.gethostname(), dask_worker.state.nthreads, seen, reason, current_commit(), gpu)
 
 
 def check_workers(workers: Mapping[str, Seen], store: Path) -> None:
@@ -147,7 +148,7 @@ def check_workers(workers: Mapping[str, Seen], store: Path) -> None:
     """
     if not workers:
         raise ClusterError("the scheduler has no workers; start some: dask worker ADDRESS --nthreads 1")
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[str, str] = {}
     for address, seen in workers.items():
         worker = f"the worker {address} on {seen.host}"
         if seen.threads != 1:
@@ -163,12 +164,11 @@ def check_workers(workers: Mapping[str, Seen], store: Path) -> None:
                 f"{worker} has another version of the kit, {seen.commit or 'not known'} instead of "
                 f"{current_commit() or 'not known'}: start it from the same clone"
             )
-        for gpu in filter(None, seen.gpus.split(",")):
-            other = taken.setdefault((seen.host, gpu), address)
-            if other != address:
-                raise ClusterError(
-                    f"{worker} and {other} share the GPU {gpu}: start each with a CUDA_VISIBLE_DEVICES of its own"
-                )
+        other = taken.setdefault(seen.gpu, address) if seen.gpu else address
+        if other != address:
+            raise ClusterError(
+                f"{worker} and {other} share the GPU {seen.gpu}: start each with a CUDA_VISIBLE_DEVICES of its own"
+            )
 
 
 def _put_up_with_deaths(dask_scheduler: Any) -> None:

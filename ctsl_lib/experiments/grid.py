@@ -229,6 +229,13 @@ class Work:
         return False
 
 
+SHORT_OF_MEMORY = (
+    "can't allocate memory", "not enough memory", "out of memory", "_ALLOC_FAILED", "CUDNN_STATUS_INTERNAL_ERROR",
+    "unable to find an engine",
+)  # fmt: skip
+"""Parts of what PyTorch, cuBLAS, cuDNN and Triton say where memory is short, as it may be on a shared GPU."""
+
+
 def _concerns_one_run(error: Exception) -> bool:
     """Whether other runs may go on: the error comes from what this run computed or from what it needed."""
     kinds = (
@@ -241,8 +248,7 @@ def _concerns_one_run(error: Exception) -> bool:
     )
     if isinstance(error, (*kinds, WorkerDiedError, BrokenExecutor)):
         return True
-    said = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in said or "not enough memory" in said)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in SHORT_OF_MEMORY)
 
 
 def _error(future: Future[Record]) -> Exception | None:

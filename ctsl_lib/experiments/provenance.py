@@ -1,7 +1,9 @@
 """Where a record was made, and with what: device, versions, commit."""
 
+import os
 import platform
 import subprocess
+import warnings
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -34,11 +36,23 @@ class Provenance(BaseModel, frozen=True):
     """Seconds of training and evaluation, without stage 1."""
 
 
+NVIDIA_DRIVER = Path("/dev/nvidiactl")
+"""What is there on Linux where an NVIDIA driver runs."""
+
+
 def default_device() -> "torch.device":
-    """The CUDA device if there is one, else the CPU."""
+    """The CUDA device if there is one, else the CPU, with a warning if there is a driver that PyTorch cannot use."""
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if NVIDIA_DRIVER.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+        warnings.warn(
+            f"an NVIDIA driver is there, but PyTorch {torch.__version__} can use no GPU, so everything runs on the "
+            "CPU: `python -c 'import torch; torch.cuda.init()'` says why. If it is meant, set CUDA_VISIBLE_DEVICES=''",
+            stacklevel=2,
+        )
+    return torch.device("cpu")
 
 
 def device_name(device: "torch.device") -> str:

@@ -1,6 +1,10 @@
 """A plan in small before it is run: what would fail only after hours is found in seconds."""
 
+import os
+import shutil
+import sysconfig
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +13,7 @@ from torch import Tensor
 from ctsl_lib.data.sampler import order
 from ctsl_lib.data.types import Dataset, RetrievalSplit
 from ctsl_lib.errors import PlanError
+from ctsl_lib.experiments.provenance import default_device
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.metrics.evaluation import METRICS
 from ctsl_lib.metrics.retrieval import Labelled, retrieval_metrics
@@ -18,6 +23,7 @@ from ctsl_lib.randomness import seeded
 
 BATCH = 4
 """Images that each network is tried on."""
+INSTEAD = "install it, or set compile: false, which is another recipe with records of its own"
 
 
 def try_runs(specs: Sequence[Spec]) -> None:
@@ -31,6 +37,8 @@ def try_runs(specs: Sequence[Spec]) -> None:
     if not specs:
         return
     spec = specs[0]
+    if spec.recipe.compile and default_device().type == "cuda":
+        _try_compiler()
     try:
         data = spec.data.load(spec.seed)
     except (RuntimeError, IndexError) as error:
@@ -47,6 +55,20 @@ def try_runs(specs: Sequence[Spec]) -> None:
     _try_objectives(specs, answers, labels)
     if not isinstance(data.test, RetrievalSplit):
         _try_metrics(answers[spec.peers[0]], labels)
+
+
+def _try_compiler() -> None:
+    """Whether networks can be compiled for a GPU: what PyTorch makes for it is built by a C compiler."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None or shutil.which(compiler) is None:
+        raise PlanError(
+            f"compile: true needs a C compiler, and {compiler or 'gcc or clang'} is not there; {INSTEAD}"
+        )
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not header.exists():
+        raise PlanError(
+            f"compile: true needs Python's headers, and {header} is not there (python3-dev); {INSTEAD}"
+        )
 
 
 def _try_data(data: Dataset, spec: Spec) -> None:

@@ -35,7 +35,7 @@ def check_finite(**tensors: Tensor) -> None:
     """Raise a NonFiniteInputError, which is a ValueError, if a tensor on the CPU holds NaN or infinity.
 
     On a GPU nothing is checked here, because the program would have to wait for the GPU's answer. There such a
-    value makes the loss non-finite, and the training loop stops when it sees that.
+    value makes the loss non-finite, see `zero_if_finite`, and the training loop stops when it sees that.
     """
     for name, values in tensors.items():
         if values.device.type == "cpu" and not torch.isfinite(values).all():
@@ -43,3 +43,8 @@ def check_finite(**tensors: Tensor) -> None:
             raise NonFiniteInputError(
                 f"{name} of shape {tuple(values.shape)} holds {bad} values that are not finite"
             )
+
+
+def zero_if_finite(*tensors: Tensor) -> Tensor:
+    """A float64 scalar to add: 0, or NaN if a tensor holds NaN or infinity, which a comparison would pass over."""
+    return torch.stack([(0 * values.detach()).sum().double() for values in tensors]).sum()

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctsl_lib.losses.checks import check_embeddings, check_finite
+from ctsl_lib.losses.checks import check_embeddings, check_finite, zero_if_finite
 from ctsl_lib.losses.relation_kernel import COINCIDENT, both_ways, unchecked_relation_losses
 
 
@@ -222,7 +222,8 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tens
         nearest = distances.masked_fill(same, torch.inf).argmin(dim=1)
     anchors = (same.sum(dim=1) > 1) & ~same.all(dim=1)
     gaps = _lengths(points - points[farthest]) - _lengths(points - points[nearest])
-    return torch.where(anchors, F.relu(margin + gaps), 0).sum() / anchors.sum().clamp(min=1)
+    violated = torch.where(anchors, F.relu(margin + gaps), 0) + zero_if_finite(points)
+    return violated.sum() / anchors.sum().clamp(min=1)
 
 
 def _lengths(differences: Tensor) -> Tensor:

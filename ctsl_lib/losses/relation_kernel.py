@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ctsl_lib.losses.checks import check_embeddings
+from ctsl_lib.losses.checks import check_embeddings, zero_if_finite
 
 COINCIDENT = 1e-6
 """Two images closer than this share of the batch's mean distance count as one point.
@@ -158,7 +158,8 @@ class _RelationLosses(torch.autograd.Function):
         ctx.units = [peers[k].units for k in learners]
         ctx.learners, ctx.terms = learners, [term for term, on in enumerate((distance, angle)) if on]
         ctx.dtypes = [embedding.dtype for embedding in embeddings]
-        return values[0].to(working), values[1].to(working)
+        unchecked = zero_if_finite(*embeddings)
+        return (values[0] + unchecked).to(working), (values[1] + unchecked).to(working)
 
     @staticmethod
     @once_differentiable

@@ -135,7 +135,7 @@ def _ranks_of_right(distance: Tensor, right: Tensor, valid: Tensor) -> list[list
     """
     # Invalid images become NaN: a comparison with NaN is false, so they are never counted as nearer than an image.
     rows = distance.masked_fill(~valid, torch.nan).cpu().numpy()  # NumPy counts several times faster than torch
-    chosen = [row.nonzero()[:, 0].tolist() for row in right]
+    chosen = [row.nonzero()[:, 0].tolist() for row in right.cpu()]
     return [sorted(_rank(row, index) for index in indices) for row, indices in zip(rows, chosen, strict=True)]
 
 

@@ -13,6 +13,9 @@ Precision = Literal["fp32", "bf16"]
 def autocast(device: "torch.device", precision: Precision) -> "torch.autocast":
     """A context in which layers compute in this precision; weights, logits and losses stay float32.
 
+    On a CUDA device "fp32" is what PyTorch makes of float32: cuDNN's convolutions round products to TF32 on Ampere and
+    newer, unless `torch.backends.cudnn.allow_tf32` is switched off.
+
     Args:
         device: the device of the network.
         precision: "bf16" for bfloat16, "fp32" for no change.

@@ -101,7 +101,7 @@ class Checkpoint:
         about = {"key": self.key, "seconds": self.seconds, "data_digest": self.data_digest}
         due = self._stopping or time.monotonic() - self._saved >= self.every
         # Training goes on and changes the tensors, so what is saved later must be a copy.
-        self._unsaved = state | about if due else deepcopy(state | about)
+        self._unsaved = state | about if due else _copied(state | about)
         self.note(done, epochs)  # only now: what the note counts as finished can be saved
         if due or self._stopping:  # it may have been told to stop while the state was copied
             self.flush()
@@ -151,6 +151,19 @@ class Checkpoint:
             for path in (self.path, self.note_path):
                 with suppress(OSError):  # what cannot be removed does no harm: the record counts
                     path.unlink()
+
+
+def _copied(values: Any) -> Any:
+    """A copy of a state, with all tensors on the CPU: a GPU would have to hold each network several times."""
+    if isinstance(values, dict):
+        return {name: _copied(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return type(values)(map(_copied, values))
+    if hasattr(
+        values, "detach"
+    ):  # a tensor; torch takes seconds to import, and most users of this module need none
+        return values.detach().to("cpu", copy=True)
+    return deepcopy(values)
 
 
 HEADER = b"ctsl-state 1 %s\n"

@@ -16,7 +16,7 @@ from ctsl_lib.losses.objective import Objective
 from ctsl_lib.metrics.evaluation import scores
 from ctsl_lib.models.peer import Peer, count_parameters
 from ctsl_lib.models.precision import autocast
-from ctsl_lib.randomness import derive_seed, seeded
+from ctsl_lib.randomness import derive_seed, same_every_time, seeded
 from ctsl_lib.training.batches import Batches, FrozenAnswers
 from ctsl_lib.training.checkpoint import Checkpoint
 from ctsl_lib.training.history import History
@@ -58,6 +58,7 @@ def train(
         infinite.
     """
     _check_settings(peers, objective, data, recipe, frozen, evaluate_on)
+    same_every_time(data.train.images.device)
     steps = len(data.train) // recipe.batch_size
     optimizer = make_optimizer([parameter for peer in peers for parameter in peer.parameters()], recipe)
     scheduler = LambdaLR(optimizer, lambda step: learning_rate_factor(recipe, step / (recipe.epochs * steps)))
