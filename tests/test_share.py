@@ -19,9 +19,11 @@ from ctsl_lib.cli.main import main
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.types import Split
 from ctsl_lib.errors import DataError
+from ctsl_lib.experiments.plan import plan_from
+from ctsl_lib.experiments.profiles import load_profile
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
-from ctsl_lib.experiments.store import Store
+from ctsl_lib.experiments.store import Store, read_record
 from ctsl_lib.metrics.evaluation import evaluate, predict
 from ctsl_lib.training.recipe import Recipe
 from ctsl_share import export_weights, load_weights
@@ -194,14 +196,25 @@ def test_what_cannot_be_used_ends_in_one_line(ctsl, folder: Path, name: str) -> 
 
 
 def test_the_committed_pairs_are_those_of_the_records_and_small() -> None:
-    assert {path.name for path in REFERENCE.iterdir()} == set(METHODS)
-    assert sum(path.stat().st_size for path in REFERENCE.rglob("*") if path.is_file()) <= 2**20
+    assert {path.name for path in REFERENCE.iterdir()} == {*METHODS, "cifar100"}
+    assert sum(path.stat().st_size for path in REFERENCE.rglob("*") if path.is_file()) <= 6 * 2**20
     store = Store(ROOT / "data" / "records")
     for method, objective in METHODS.items():
         config = load_weights(REFERENCE / method).config
         record = store.load(Spec(objective=objective))
         assert record is not None and config.key == record.spec.key and config.metrics == record.metrics
         assert (REFERENCE / method / "README.md").read_text() == card(config, over_seeds(record, store))
+
+
+@pytest.mark.parametrize("method", ["independent_2x", "dml", "ctsl_mkt"])
+def test_the_committed_pairs_of_real_images_are_those_of_the_records(method: str) -> None:
+    store, folder = Store(ROOT / "data" / "records"), REFERENCE / "cifar100" / method
+    values = load_profile("overnight", dataset="cifar100") | {"methods": [method], "seeds": 2}
+    plan = plan_from(values, "cifar100")
+    config, spec = load_weights(folder).config, plan.specs()[plan.pairs[0], method][1]
+    record = read_record(store.path(spec))
+    assert config.key == record.spec.key and config.metrics == record.metrics
+    assert (folder / "README.md").read_text() == card(config, over_seeds(record, store))
 
 
 def test_a_committed_pair_has_its_recorded_accuracy() -> None:
