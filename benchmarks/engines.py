@@ -80,9 +80,7 @@ def dask(folder: Path) -> Iterator[Executor]:
         address = scheduler_address(file)
         if address is None:
             raise RuntimeError("dask did not start; the extra `cluster` is needed")
-        started.append(
-            _dask("worker", file, "--no-nanny", *dask_worker)
-        )  # it reads the file as soon as there is one
+        started.append(_dask("worker", file, "--no-nanny", *dask_worker))  # only now: it needs the whole file
         with connected(address, folder / "records") as cluster:
             yield cluster
     finally:

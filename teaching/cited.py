@@ -15,9 +15,9 @@ A text says which number it wants between double braces, and no number of ours i
 
 A method is one that a profile may list, or one of ROWS. Options: metric (top1, ece, agreement, mAP); part=mean for the
 mean alone, with one decimal or as many as decimals= says, part=range for the interval's ends, part=each for the values
-seed by seed, where they are too few for an interval; table; peers, by default
-the first pair; and every setting of a profile in place of its own (label_noise=0, n_train=100, seeds=3). Nothing here
-needs torch, which the book's environment does not have.
+seed by seed, where they are too few for an interval; table; peers, by default the first pair; and every setting of a
+profile in place of its own (label_noise=0, n_train=100, seeds=3). A name of SHORT stands for several options. Nothing
+here needs torch, which the book's environment does not have.
 """
 
 import json
@@ -48,6 +48,8 @@ ROWS = {
     "nine_times": Objective(ce=9),
 }
 """Rows of weights that no profile lists: a uniform teacher, and the labels with five and nine times the loss."""
+SHORT = {"@long": "table=cifar100/overnight peers=resnet14+resnet14 seeds=2"}
+"""The long trainings on CIFAR-100, with the seeds of which all rows are there."""
 KNOWN = (*METHODS, LONGER, WARM, *ABLATIONS, *ROWS)
 PARTS = ("", "mean", "range", "each")
 OPTIONS = {"metric": "top1", "part": "", "decimals": "", "table": "digits/digits", "peers": ""}
@@ -141,6 +143,8 @@ def printed(number: str, pattern: str) -> str:
 
 def cite(words: str) -> str:
     """The number that the words between the braces ask for."""
+    for name, options in SHORT.items():
+        words = words.replace(name, options)
     kind, *rest = shlex.split(words)
     if kind == "printed":
         return printed(*rest)
@@ -155,6 +159,9 @@ def cite(words: str) -> str:
     if unknown := options.keys() - OPTIONS.keys() - set(plan_names()):
         raise ValueError(f"options are {', '.join(OPTIONS)} and a profile's settings; got {', '.join(unknown)}")
     names = [word for word in rest if "=" not in word]
+    takes = {"mean": 1, "gain": 1, "diff": 2}.get(kind, len(names))
+    if len(names) != takes:
+        raise ValueError(f"{kind} takes {takes} of the methods, got {', '.join(names) or 'none'}")
     if kind == "effect":
         return interval(effect(names), True, options["part"], options["decimals"])
     if kind == "mean":

@@ -58,6 +58,8 @@ def test_weights_of_the_cited_methods_are_the_kits() -> None:
         ("mean dmll", "method must be one of"),
         ("mean dml nois=0", "options are"),
         ("mean dml part=means", "part must be one of"),
+        ("mean dml @lnog", "mean takes 1 of the methods, got dml, @lnog"),
+        ("diff dml", "diff takes 2 of the methods, got dml"),
         ("mean dml label_noise=0.3", "records of 0 seeds"),
         ("meen dml", "a citation is"),
         ('printed 01 "no such words"', "does not print"),

@@ -159,9 +159,8 @@ def _copied(values: Any) -> Any:
         return {name: _copied(value) for name, value in values.items()}
     if isinstance(values, list | tuple):
         return type(values)(map(_copied, values))
-    if hasattr(
-        values, "detach"
-    ):  # a tensor; torch takes seconds to import, and most users of this module need none
+    # A tensor, asked for in this way because torch takes seconds to import, and most users of this module need none.
+    if hasattr(values, "detach"):
         return values.detach().to("cpu", copy=True)
     return deepcopy(values)
 
