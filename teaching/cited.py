@@ -25,6 +25,7 @@ import math
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -141,36 +142,51 @@ def printed(number: str, pattern: str) -> str:
     return found[1].replace("-", "−")
 
 
+def weights(method: str) -> str:
+    """The five weights of a method, as cells of a table."""
+    active = METHODS[method].active
+    return " | ".join(f"{active[term]:g}" if term in active else "–" for term in TERMS)
+
+
+TEXTS: dict[str, Callable[..., str]] = {
+    "printed": printed,
+    "count": lambda *words: f"{int(printed(*words)):,}",
+    "row": lambda *words: " | ".join(printed(*words).split()),
+    "weights": weights,
+}
+"""Kinds of citations that are no values by seed."""
+TAKES = {"mean": (1,), "gain": (1,), "diff": (2,), "effect": (1, 2, 3)}
+"""The other kinds, and how many methods or factors they may name."""
+
+
 def cite(words: str) -> str:
     """The number that the words between the braces ask for."""
     for name, options in SHORT.items():
         words = words.replace(name, options)
     kind, *rest = shlex.split(words)
-    if kind == "printed":
-        return printed(*rest)
-    if kind == "count":
-        return f"{int(printed(*rest)):,}"
-    if kind == "row":
-        return " | ".join(printed(*rest).split())
-    if kind == "weights":
-        weights = METHODS[rest[0]].active
-        return " | ".join(f"{weights[term]:g}" if term in weights else "–" for term in TERMS)
+    if kind in TEXTS:
+        return TEXTS[kind](*rest)
+    if kind not in TAKES:
+        raise ValueError(f"a citation is {', '.join((*TAKES, *TEXTS))}; got {kind!r}")
     options = OPTIONS | dict(word.split("=", 1) for word in rest if "=" in word)
     if unknown := options.keys() - OPTIONS.keys() - set(plan_names()):
         raise ValueError(f"options are {', '.join(OPTIONS)} and a profile's settings; got {', '.join(unknown)}")
     names = [word for word in rest if "=" not in word]
-    takes = {"mean": 1, "gain": 1, "diff": 2}.get(kind, len(names))
-    if len(names) != takes:
-        raise ValueError(f"{kind} takes {takes} of the methods, got {', '.join(names) or 'none'}")
+    if len(names) not in TAKES[kind]:
+        count = " or ".join(map(str, TAKES[kind]))
+        raise ValueError(f"{kind} takes {count} of the methods, got {', '.join(names) or 'none'}")
+    return interval(values_of(kind, names, options), kind != "mean", options["part"], options["decimals"])
+
+
+def values_of(kind: str, names: list[str], options: dict[str, str]) -> list[float]:
+    """Seed by seed what a mean, gain, difference or effect is taken of."""
     if kind == "effect":
-        return interval(effect(names), True, options["part"], options["decimals"])
+        return effect(names)
+    one = by_seed(names[0], options)
     if kind == "mean":
-        return interval(list(by_seed(names[0], options).values()), False, options["part"], options["decimals"])
-    if kind not in ("gain", "diff"):
-        raise ValueError(f"a citation is mean, gain, diff, effect, weights, printed, count or row; got {kind!r}")
-    one, other = by_seed(names[0], options), by_seed(names[1] if kind == "diff" else "independent", options)
-    paired = [one[seed] - other[seed] for seed in one]
-    return interval(paired, True, options["part"], options["decimals"])
+        return list(one.values())
+    other = by_seed(names[1] if kind == "diff" else "independent", options)
+    return [one[seed] - other[seed] for seed in one]
 
 
 def fill(text: str) -> str:
