@@ -19,7 +19,7 @@ class Answer(NamedTuple):
     works: str
     """One or two works that stand for it; the reading list of notebook 20 has them."""
     here: str
-    """The notebooks of this course that train it; empty if none does."""
+    """The notebooks of this course that train it, or draw it; empty if none does."""
 
 
 FIELD = {

@@ -165,13 +165,13 @@ code(
 
 
 def my_power(n: int, delta: float, sigma: float) -> float:
-    """Probability (20.2) that n seeds support a true effect delta if the differences spread with sigma."""
+    """Probability (20.2) that n seeds decide for a true effect delta's side if the differences spread with sigma."""
     raise NotImplementedError
 
 
 def power_right(n: int, delta: float, sigma: float) -> float:
     """The noncentral t distribution beyond Student's value."""
-    return float(stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, math.sqrt(n) * delta / sigma))
+    return float(stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, math.sqrt(n) * abs(delta) / sigma))
 
 
 def power_without_root(n: int, delta: float, sigma: float) -> float:
@@ -188,6 +188,10 @@ def power_normal(n: int, delta: float, sigma: float) -> float:
 
 def power_without_sigma(n: int, delta: float, sigma: float) -> float:
     return power_right(n, delta, 1.0)
+
+
+def power_signed(n: int, delta: float, sigma: float) -> float:
+    return float(stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, math.sqrt(n) * delta / sigma))
 
 
 def power_complement(n: int, delta: float, sigma: float) -> float:
@@ -229,6 +233,11 @@ def power_of_nothing(answer: Tried) -> None:
     equals(answer(10, 0.0, 2.0), 0.025, what="the power for an effect of 0 (a false alarm on one side)", rel=1e-3)
 
 
+def power_below_zero(answer: Tried) -> None:
+    signed = {"an effect below zero is decided as easily as one above: take its size": power_signed(6, -1.0, 1.0)}
+    equals(answer(6, -1.0, 1.0), power_right(6, 1.0, 1.0), signed, what="the power for an effect of -1, sigma 1")
+
+
 code(
     "20.4",
     "How many seeds would have seen it?",
@@ -236,11 +245,12 @@ code(
     difficulty="**",
     text="""
         Write (20.2). Then choose an undecided comparison of this notebook and find the smallest number of seeds
-        with a power of 80 %, if its effect and spread are as seen. Choose the number *before* you run them.
+        with a power of 80 %, if its effect and spread are as seen; of an effect below zero only the size counts, for
+        these seeds would decide against the claim. Choose the number *before* you run them.
     """,
     hints=(
         "`stats.nct.sf(x, df, nc)` is the probability beyond x.",
-        r"x is Student's 0.975 value, df is $n - 1$, nc is $\sqrt n\,\delta/\sigma$.",
+        r"x is Student's 0.975 value, df is $n - 1$, nc is $\sqrt n\,|\delta|/\sigma$.",
     ),
     stub=my_power,
     solution=power_right,
@@ -250,8 +260,13 @@ code(
         power_normal: "far too hopeful",
         power_complement: "to miss the effect",
         power_without_sigma: "sigma is not used",
+        power_signed: "take its size",
     },
-    checks={"5 seeds": power_agrees, "an effect of 0": power_of_nothing},
+    checks={
+        "5 seeds": power_agrees,
+        "an effect of 0": power_of_nothing,
+        "an effect below zero": power_below_zero,
+    },
     why="""
         For an effect as large as its spread, five seeds see it in 40 % of studies, ten in 80 %. The full method over
         the row without response knowledge (equal pair of the digits, +0.36 points) needs about 23 new seeds; over
