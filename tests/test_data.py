@@ -1,12 +1,14 @@
 """Splits, label noise and augmentation."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pydantic import ValidationError
 
 from ctsl_lib.data.augmentation import Augmentation
 from ctsl_lib.data.specs import Digits
-from ctsl_lib.data.splits import add_label_noise
+from ctsl_lib.data.splits import add_label_noise, stratified
 from ctsl_lib.errors import DataError
 
 
@@ -97,3 +99,18 @@ def test_a_part_too_small_for_every_class_is_told(n_train: int) -> None:
     ):
         Digits(n_train=n_train).load(0)
     assert len(Digits(n_train=790).load(0).train) == 790 and len(Digits(n_train=800).load(0).train) == 800
+
+
+def test_a_class_that_cannot_be_in_both_parts_is_named() -> None:
+    labels = torch.tensor([0] * 30 + [1] * 30 + [2])
+    with pytest.raises(DataError, match=r"class owl has a single image here, and 10 of 61 .* n_train and n_val"):
+        stratified(torch.arange(61), labels, size=10, seed=0, names=("cat", "dog", "owl"))
+
+
+def test_normalising_leaves_the_images_alone_and_takes_only_bytes() -> None:
+    data = Digits().load(0)
+    images = data.test.images.float()
+    before = images.clone()
+    assert abs(data.normalise(images).mean()) < 0.1 and torch.equal(images, before)
+    with pytest.raises(DataError, match=r"images must be uint8 .* got float32 of shape \(797, 1, 8, 8\)"):
+        replace(data.test, images=images)

@@ -167,7 +167,7 @@ def test_wrong_weights(wrong: dict[str, float]) -> None:
 
 
 def test_unknown_term() -> None:
-    with pytest.raises(ValueError, match="ce, response, distance, angle, self; got relation"):
+    with pytest.raises(ValueError, match="ce, response, distance, angle, self, triplet; got relation"):
         FULL.without("relation")
 
 

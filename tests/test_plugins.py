@@ -15,12 +15,15 @@ from ctsl_lib.data.specs import Digits
 from ctsl_lib.environment import load_plugins
 from ctsl_lib.errors import PlanError
 from ctsl_lib.experiments.plan import plan_from
+from ctsl_lib.experiments.run import run
+from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
-from ctsl_lib.losses.objective import REGISTERED, term
+from ctsl_lib.losses.objective import REGISTERED, Objective, term
 from ctsl_lib.losses.terms import Step
 from ctsl_lib.metrics.evaluation import METRICS, evaluate, metric
 from ctsl_lib.models.peer import Peer
 from ctsl_lib.models.registry import NETWORKS, build_peer, register
+from ctsl_lib.training.recipe import Recipe
 
 GUIDE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLUGIN = "\n".join(re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)) + "\nfrom ctsl_lib import run\n"
@@ -49,6 +52,15 @@ def start(*arguments: str, folder: Path, plugins: str) -> subprocess.CompletedPr
     return subprocess.run(
         command, env=os.environ | variables, cwd=folder, capture_output=True, text=True, check=False
     )
+
+
+def test_a_term_without_its_code_is_told_before_stage_1(store: Store) -> None:
+    spec = Spec(objective=Objective(self=1, extra=(("feature", 0.5),)), recipe=Recipe(epochs=1))
+    with pytest.raises(
+        ValueError, match=r"term must be one of .*; got feature\. A term of your own must be in a"
+    ):
+        run(spec, store)
+    assert list(store) == []
 
 
 @pytest.mark.slow

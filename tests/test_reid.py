@@ -12,7 +12,7 @@ from ctsl_lib.data.market1501 import PLACES
 from ctsl_lib.data.specs import Market1501, SyntheticMarket
 from ctsl_lib.data.synthetic_market import write_synthetic_market
 from ctsl_lib.data.types import Dataset, RetrievalSplit
-from ctsl_lib.errors import DataError
+from ctsl_lib.errors import DataError, NonFiniteLossError
 from ctsl_lib.evidence.claims import NOT_TESTED, judge
 from ctsl_lib.evidence.tables import EACH_PEER, measurements, readable, summary
 from ctsl_lib.experiments.plan import Plan, plan_from
@@ -181,6 +181,15 @@ def test_persons_are_found_better_after_training(store: Store) -> None:
     spec = Spec(data=SyntheticMarket(height=32, width=16), peers=("tiny_reid",), recipe=RECIPE)
     longer = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"epochs": 8})})
     assert run(longer, store).metrics["mAP"][0] > run(spec, store).metrics["mAP"][0] + 5
+
+
+@pytest.mark.parametrize("batch_size", [12, 24])
+def test_embeddings_that_are_not_finite_are_a_failed_run(store: Store, batch_size: int) -> None:
+    recipe = RECIPE.model_copy(update={"learning_rate": 1e38, "batch_size": batch_size, "padding": 0})
+    spec = Spec(data=TINY, peers=("tiny_reid",), recipe=recipe)
+    with pytest.raises(NonFiniteLossError, match="not finite"):
+        run(spec, store)
+    assert store.path(spec).with_suffix(".failed").exists()
 
 
 def test_settings_are_chosen_on_persons_set_apart(store: Store) -> None:

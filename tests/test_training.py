@@ -177,6 +177,19 @@ def test_update_order(data: Dataset, update: str) -> None:
     assert first and second == (update == "simultaneous")
 
 
+def test_a_peer_whose_turn_it_is_not_takes_no_step(data: Dataset) -> None:
+    # Relations that move send a gradient to both peers, in each turn.
+    objective = Objective(ce=1, distance=1, detach_relations=False, update="sequential")
+    group, seen = peers(), []
+    group[0].register_forward_pre_hook(
+        lambda peer, _: seen.append(peer.training and [next(p.parameters()).clone() for p in group])
+    )
+    train(group, objective, data, Recipe(epochs=1, batch_size=120, padding=0), 0)
+    first, second = (before for before in seen if before)  # the answers of the first turn and of the second
+    assert [torch.equal(a, b) for a, b in zip(first, second, strict=True)] == [False, True]
+    assert not torch.equal(next(group[1].parameters()), second[1])
+
+
 def test_frozen_copies_stay_as_they_are(data: Dataset) -> None:
     copies = [frozen_copy(peer) for peer in peers()]
     before = states(copies)
@@ -205,6 +218,7 @@ def test_non_finite_loss_names_its_terms(data: Dataset) -> None:
 def test_terms_looked_at_late_name_the_first_bad_step() -> None:
     terms = _Terms(epoch=4)
     for value in (1.0, float("inf"), float("nan")):  # as on a GPU: taken note of, not looked at
+        terms.steps.append(len(terms.steps))
         terms.names.append([(0, "ce"), (1, "ce")])
         terms.values.append(torch.tensor([2.0, value]))
     with pytest.raises(NonFiniteLossError, match="epoch 5, step 2: peer 0 ce = 2, peer 1 ce = inf"):
@@ -261,6 +275,15 @@ def test_weights_that_are_not_finite_after_the_last_step_are_told(data: Dataset,
     one_step = Recipe(epochs=1, batch_size=120, learning_rate=1e30)
     with pytest.raises(NonFiniteLossError, match=r"\S+ of peer 0 is not finite after the last step"):
         go(data, Objective(steep=1), recipe=one_step)
+
+
+def test_a_step_with_two_updates_counts_once() -> None:
+    terms = _Terms(epoch=0)
+    for k in range(2):
+        terms.add(0, {k: {"ce": torch.tensor(1.0)}})
+    terms.add(1, {0: {"ce": torch.tensor(1.0)}})
+    with pytest.raises(NonFiniteLossError, match="epoch 1, step 2: peer 1 ce = nan"):
+        terms.add(1, {1: {"ce": torch.tensor(float("nan"))}})
 
 
 @pytest.mark.parametrize("method", ["dml", "rkd", "tfkd"])

@@ -35,6 +35,7 @@ def load_splits(settings: Images, seed: int) -> Dataset:
     """
     source = decoded(settings)
     arrays = source.arrays
+    names = arrays.class_names
     labels = torch.from_numpy(arrays.train_labels)
     train, validation = torch.arange(len(labels)), torch.empty(0, dtype=torch.int64)
     if settings.n_validation + (settings.n_train or 1) > len(labels):
@@ -44,11 +45,10 @@ def load_splits(settings: Images, seed: int) -> Dataset:
         )
     if settings.n_validation:
         train, validation = stratified(
-            train, labels, size=settings.n_validation, seed=derive_seed(seed, "validation")
+            train, labels, size=settings.n_validation, seed=derive_seed(seed, "validation"), names=names
         )
     if settings.n_train is not None and settings.n_train < len(train):
-        _, train = stratified(train, labels, size=settings.n_train, seed=derive_seed(seed, "train"))
-    names = arrays.class_names
+        _, train = stratified(train, labels, size=settings.n_train, seed=derive_seed(seed, "train"), names=names)
     noisy = add_label_noise(labels[train], settings.label_noise, num_classes=len(names), seed=seed)
     images, test = torch.from_numpy(arrays.train_images), torch.from_numpy(arrays.test_images)
     test_labels = torch.from_numpy(arrays.test_labels)

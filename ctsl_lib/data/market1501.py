@@ -129,8 +129,11 @@ def deviations(market: Market) -> list[str]:
         pd.DataFrame({"identity": side.identities, "camera": side.cameras})
         for side in (market.query, market.gallery)
     )
-    cameras = pd.concat([query, gallery]).groupby("identity")["camera"].nunique()
-    queries = query.groupby("identity").size()
-    for identity, count in queries[cameras[queries.index] == 1].items():
-        said.append(f"identity {identity} was seen by one camera only: its {count} queries cannot count")
+    # A query counts if the gallery has the person by another camera.
+    pairs = query.reset_index().merge(gallery.drop_duplicates(), on="identity", suffixes=("", " there"))
+    counted = pairs.loc[pairs["camera"] != pairs["camera there"], "index"].unique()
+    for identity, count in query.drop(index=counted).groupby("identity").size().items():
+        said.append(
+            f"identity {identity}: {count} queries cannot count, as no other camera has it in the gallery"
+        )
     return said

@@ -1,5 +1,7 @@
 """Splits and label noise, fixed by a seed."""
 
+from collections.abc import Sequence
+
 import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
@@ -8,18 +10,27 @@ from ctsl_lib.errors import DataError
 from ctsl_lib.randomness import generator
 
 
-def stratified(indices: Tensor, labels: Tensor, *, size: int, seed: int) -> tuple[Tensor, Tensor]:
+def stratified(
+    indices: Tensor, labels: Tensor, *, size: int, seed: int, names: Sequence[str] = ()
+) -> tuple[Tensor, Tensor]:
     """Split off some of the indices with every class in proportion.
 
     Args:
         indices: (N,) into `labels`. labels: class indices.
         size: how many to split off.
         seed: fixes the choice.
+        names: of the classes, for the message.
 
     Returns: the others, and those split off.
     Raises: DataError where one of both parts would be too small to have every class.
     """
-    classes = len(labels[indices].unique())
+    present, counts = labels[indices].unique(return_counts=True)
+    classes, single = len(present), present[counts == 1].tolist()
+    if single:
+        raise DataError(
+            f"class {names[single[0]] if names else single[0]} has a single image here, and {size} of {len(indices)} "
+            "are to be split off with every class in both parts; add images, or leave n_train and n_validation out"
+        )
     if min(size, len(indices) - size) < classes:
         raise DataError(
             f"{size} of {len(indices)} images cannot be split off with every class in proportion, as both parts need "

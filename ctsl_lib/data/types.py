@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ctsl_lib.data.specs import Metric
+from ctsl_lib.errors import DataError
 
 JUNK, DISTRACTOR = -1, 0
 SplitName = Literal["train", "validation", "test"]
@@ -24,6 +25,14 @@ class OnDevice:
         return replace(self, **moved)
 
 
+def _check_images(images: Tensor) -> None:
+    if images.dtype != torch.uint8 or images.ndim != 4:
+        raise DataError(
+            "images must be uint8 of shape (N, channels, height, width), in steps from 0 to 255; "
+            f"got {str(images.dtype).removeprefix('torch.')} of shape {tuple(images.shape)}"
+        )
+
+
 @dataclass(frozen=True)
 class Split(OnDevice):
     """Images with their labels; `true_labels` differ from `labels` where label noise was added."""
@@ -34,6 +43,9 @@ class Split(OnDevice):
     """(N,) int64, what a network is trained or judged on."""
     true_labels: Tensor
     """(N,) int64, before label noise."""
+
+    def __post_init__(self) -> None:
+        _check_images(self.images)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,6 +61,9 @@ class Sightings(OnDevice):
     """(N,) int64; 0 is a distractor, somebody who is never searched for."""
     camera: Tensor
     """(N,) int64."""
+
+    def __post_init__(self) -> None:
+        _check_images(self.images)
 
     def __len__(self) -> int:
         return len(self.identity)
@@ -100,9 +115,9 @@ class Dataset(OnDevice):
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 images -> float32 with mean 0 and standard deviation 1 over the training set."""
+        """uint8 images -> float32 with mean 0 and standard deviation 1 over the training set; always a copy."""
         mean, std = self._statistics
-        return images.float().sub_(mean).div_(std)
+        return images.to(torch.float32, copy=True).sub_(mean).div_(std)
 
     @cached_property
     def _statistics(self) -> tuple[Tensor, Tensor]:

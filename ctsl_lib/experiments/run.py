@@ -60,6 +60,7 @@ def run(
         return existing
     device = torch.device(device) if device is not None else default_device()
     current_commit()
+    spec.objective.check_terms()  # before a stage 1, which may take hours
     if spec.objective.needs_frozen:
         run(spec.stage1(), store, device=device, threads=threads, progress=progress, wait=wait)
     while True:

@@ -73,8 +73,8 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     def stage1(self) -> "Spec":
         """The training that this run's frozen copies come from: the same peers learn from the labels alone.
 
-        It does not depend on the method or on its weights, so all methods that need it share it. With a fixed
-        teacher it is the training of the teacher.
+        It does not depend on the method or on its weights, so all methods that need it share it; only a triplet term
+        belongs to it as well. With a fixed teacher it is the training of the teacher.
         """
         peers = self.peers if self.objective.teacher is None else (self.objective.teacher,)
         own = self.objective

@@ -116,7 +116,8 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     scale_self_by_t2: bool = False
     """Whether to multiply the self term by temperature ** 2, as Hinton et al. 2015 do."""
     update: Literal["simultaneous", "sequential"] = "simultaneous"
-    """Whether all peers take a step at once, from the same answers, or one after the other, each from new answers."""
+    """Whether all peers take a step at once, from the same answers, or one after the other, each from new answers.
+    One after the other, batch norm takes the averages of each batch K times, as all peers answer at each turn."""
 
     @model_validator(mode="before")
     @classmethod
@@ -204,7 +205,9 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         """
         unknown = set(terms) - set(BUILT_IN) - set(dict(self.extra))
         if unknown:
-            raise ValueError(f"terms must be among {', '.join(TERMS)}; got {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"terms must be among {', '.join((*BUILT_IN, *dict(self.extra)))}; got {', '.join(sorted(unknown))}"
+            )
         changes: dict[str, Any] = {name: 0.0 for name in terms if name in BUILT_IN}
         changes["extra"] = tuple((name, weight) for name, weight in self.extra if name not in terms)
         if "self" in terms:
@@ -212,6 +215,16 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         if not any(_needs(name) == "frozen" for name in self.active if name not in terms):
             changes["teacher"] = None
         return Objective.model_validate(self.model_dump() | changes)
+
+    def check_terms(self) -> None:
+        """Raise a ValueError if a term has no code; see `term`."""
+        known = dict.fromkeys((*BUILT_IN, *REGISTERED))
+        unknown = [name for name in self.active if name not in known]
+        if unknown:
+            raise ValueError(
+                f"term must be one of {', '.join(known)}; got {', '.join(unknown)}. A term of your own must be in a "
+                "module or file that CTSL_PLUGINS names, so that worker processes know it"
+            )
 
     def check_peers(self, count: int) -> None:
         """Raise a ValueError if `count` is 1 and all terms compare peers: a single peer then has nothing to learn."""

@@ -110,12 +110,7 @@ def weighted_terms(
     Returns: for each chosen peer a dict: term -> weighted scalar.
     Raises: ValueError on an unknown term, and on frozen answers that are missing or not one for each peer.
     """
-    unknown = [name for name in objective.active if name not in REGISTERED]
-    if unknown:
-        raise ValueError(
-            f"term must be one of {', '.join(REGISTERED)}; got {', '.join(unknown)}. A term of your own must be in a "
-            "module or file that CTSL_PLUGINS names, so that worker processes know it"
-        )
+    objective.check_terms()
     if objective.learns_from_frozen and (frozen is None or len(frozen) != len(outputs)):
         got = "none" if frozen is None else len(frozen)
         raise ValueError(f"the terms need frozen answers for {len(outputs)} peers, got {got}")

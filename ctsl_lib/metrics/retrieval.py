@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ctsl_lib.data.specs import Metric
 from ctsl_lib.data.types import DISTRACTOR, JUNK
+from ctsl_lib.errors import NonFiniteInputError
 
 CHUNK = 128
 """How many queries are ranked at once; with 16,000 gallery images they take a few tens of MiB."""
@@ -49,7 +50,8 @@ def retrieval_metrics(
     .. math:: \mathrm{CMC}_k = \mathrm{mean}_q [r_1 \le k], \quad
               \mathrm{mAP} = \mathrm{mean}_q\, \frac1m \sum_{i=1}^m \frac{i}{r_i}
 
-    Of two images at the same distance, the one that comes first in the gallery ranks first. A query without a right
+    Of two images at the same computed distance, the one that comes first in the gallery ranks first. (Equal embeddings
+    may be rounded to unequal cosine distances.) A query without a right
     image is left out of both means. (The first published code for this data set computed the average precision by
     trapezoids, which gives slightly different numbers; later code uses the sum above.)
 
@@ -59,8 +61,8 @@ def retrieval_metrics(
         ranks: the k of CMC.
 
     Returns: `rank1`, `rank5`, ... and `mAP` in percent, and `queries`, the number of queries in the means.
-    Raises: ValueError on unequal widths, non-finite embeddings, an empty query or gallery set, or if no query has a
-        right image.
+    Raises: ValueError on unequal widths, an empty query or gallery set, or if no query has a right image;
+        NonFiniteInputError on embeddings that are not finite.
     Source: Zheng et al. 2015, as above.
     """
     _check(query, gallery)
@@ -156,7 +158,7 @@ def _check(query: Labelled, gallery: Labelled) -> None:
             )
         # Checking the norms takes less memory than checking all values: that would double the memory in use.
         if not torch.isfinite(torch.linalg.vector_norm(images.embedding.float(), dim=1)).all():
-            raise ValueError(f"{name} embeddings hold values that are not finite or too large to square")
+            raise NonFiniteInputError(f"{name} embeddings hold values that are not finite or too large to square")
     if query.embedding.shape[1] != gallery.embedding.shape[1]:
         widths = [images.embedding.shape[1] for images in (query, gallery)]
         raise ValueError(f"query and gallery must have one width, got {widths[0]} and {widths[1]}")

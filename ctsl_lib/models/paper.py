@@ -49,7 +49,11 @@ def resnet34(channels: int, num_classes: int) -> Peer:
 
 
 def _narrow_resnet(channels: int, num_classes: int, blocks: int) -> Peer:
-    """Three stages of 16, 32 and 64 channels, 6 * blocks + 2 layers, from torchvision's residual blocks."""
+    """Three stages of 16, 32 and 64 channels, 6 * blocks + 2 layers, from torchvision's residual blocks.
+
+    Where the width changes, the shortcut is a 1x1 convolution, as in public code for distillation; He et al. pad with
+    zeros there.
+    """
     layers: list[nn.Module] = [_stem(channels, 16), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
     inputs = 16
     for width in (16, 32, 64):

@@ -73,6 +73,9 @@ class StridedDepthwise(nn.Conv2d):
 def peer_from(network: nn.Module, classifier: str) -> Peer:
     """Make a peer of any network whose last layer is linear; the input of that layer becomes the embedding.
 
+    Dropout before that layer is part of the embedding. In training the relation losses then compare other masks as
+    well, and are above 0 even for two equal networks.
+
     Args:
         network: one of torchvision or your own, from images to logits. It is changed in place.
         classifier: the name of its last layer, such as "fc" or "classifier.6".

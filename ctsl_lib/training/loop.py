@@ -1,6 +1,6 @@
 """One loop for every method and for both stages."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -83,8 +83,7 @@ def train(
         batches = Batches(data, recipe, seed, epoch, answers)
         history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
         if recipe.evaluates(epoch + 1):
-            accuracy = scores(peers, data.split(evaluate_on), data, recipe.precision)
-            history.add_accuracy(epoch + 1, accuracy)
+            history.add_accuracy(epoch + 1, _finite_scores(peers, data, evaluate_on, recipe))
         if checkpoint is not None:
             state = {
                 "epoch": epoch + 1,
@@ -94,7 +93,6 @@ def train(
                 "history": history.model_dump(),
             }
             checkpoint.end_of_epoch(state, epoch + 1, recipe.epochs)
-    _check_weights(peers)
     return history
 
 
@@ -123,6 +121,7 @@ def _check_settings(
         )
     if not peers:
         raise ValueError("peers must be 1 or more networks, got none")
+    objective.check_terms()
     objective.check_peers(len(peers))
     if recipe.batch_size > n:
         raise ValueError(f"batch_size must be at most the {n} training images, got {recipe.batch_size}")
@@ -158,12 +157,19 @@ def _epoch(
                     losses = objective(outputs, labels, copies, only=group, compiled=recipe.compile)
             except NonFiniteInputError as error:
                 raise NonFiniteLossError(_where(batches.epoch, step) + str(error)) from None
-            total = epoch_terms.add(dict(zip(group, losses, strict=True)))  # for each peer a dict: term -> scalar
+            total = epoch_terms.add(step, dict(zip(group, losses, strict=True)))  # peer -> term -> scalar
             if any(learning[k] for k in group):
                 total.backward()
+            _forget_gradients(peer for k, peer in enumerate(peers) if k not in group)
             optimizer.step()
         scheduler.step()
     return epoch_terms.means(len(peers), len(batches))
+
+
+def _forget_gradients(waiting: Iterable[Peer]) -> None:
+    """Let peers whose turn it is not take no step: relations that move send their gradient to all peers."""
+    for peer in waiting:
+        peer.zero_grad()
 
 
 def compile_networks(networks: Sequence[Peer], backend: str | Callable[..., Any] = "inductor") -> None:
@@ -187,12 +193,19 @@ def _where(epoch: int, step: int) -> str:
     return f"loss is not finite in epoch {epoch + 1}, step {step + 1}: "
 
 
-def _check_weights(peers: Sequence[Peer]) -> None:
-    """Raise a NonFiniteLossError if the last step, whose loss was finite, has left weights that are not."""
+def _finite_scores(peers: Sequence[Peer], data: Dataset, split: SplitName, recipe: Recipe) -> list[float]:
+    """The accuracy, or mAP, of each peer.
+
+    Raises: NonFiniteLossError if the last step, whose loss was finite, has left weights or embeddings that are not.
+    """
     for k, peer in enumerate(peers):
         for name, values in peer.state_dict().items():
             if not torch.isfinite(values).all():
                 raise NonFiniteLossError(f"{name} of peer {k} is not finite after the last step")
+    try:
+        return scores(peers, data.split(split), data, recipe.precision)
+    except NonFiniteInputError as error:
+        raise NonFiniteLossError(f"{error} after the last step") from None
 
 
 class _Terms:
@@ -202,12 +215,14 @@ class _Terms:
 
     def __init__(self, epoch: int) -> None:
         self.epoch, self.checked = epoch, 0
+        self.steps: list[int] = []
         self.names: list[list[tuple[int, str]]] = []
         self.values: list[Tensor] = []
 
-    def add(self, losses: dict[int, dict[str, Tensor]]) -> Tensor:
-        """Store the terms of one step (peer -> term -> scalar) and return their sum."""
+    def add(self, step: int, losses: dict[int, dict[str, Tensor]]) -> Tensor:
+        """Store terms of one step (peer -> term -> scalar), which may have several updates; return their sum."""
         values = torch.stack([value for loss in losses.values() for value in loss.values()])
+        self.steps.append(step)
         self.names.append([(k, name) for k, loss in losses.items() for name in loss])
         self.values.append(values.detach())
         if values.device.type == "cpu" or len(self.values) % self.EVERY == 0:
@@ -217,18 +232,18 @@ class _Terms:
     def check(self) -> None:
         """Raise a NonFiniteLossError that names the first step with a term that is NaN or infinite, if there is one."""
         unchecked, self.checked = range(self.checked, len(self.values)), len(self.values)
-        if not unchecked or torch.isfinite(torch.cat([self.values[step] for step in unchecked])).all():
+        if not unchecked or torch.isfinite(torch.cat([self.values[update] for update in unchecked])).all():
             return
-        step = next(step for step in unchecked if not torch.isfinite(self.values[step]).all())
-        pairs = zip(self.names[step], self.values[step].tolist(), strict=True)
+        first = next(update for update in unchecked if not torch.isfinite(self.values[update]).all())
+        pairs = zip(self.names[first], self.values[first].tolist(), strict=True)
         terms = ", ".join(f"peer {k} {name} = {value:g}" for (k, name), value in pairs)
-        raise NonFiniteLossError(_where(self.epoch, step) + terms)
+        raise NonFiniteLossError(_where(self.epoch, self.steps[first]) + terms)
 
     def means(self, peers: int, steps: int) -> list[dict[str, float]]:
         """For each peer a dict: term -> mean over the steps."""
         self.check()
         sums: list[dict[str, float]] = [{} for _ in range(peers)]
-        names = [name for step in self.names for name in step]
+        names = [name for update in self.names for name in update]
         for (k, name), value in zip(names, torch.cat(self.values).tolist(), strict=True):
             sums[k][name] = sums[k].get(name, 0.0) + value
         return [{name: value / steps for name, value in sums_of_peer.items()} for sums_of_peer in sums]
