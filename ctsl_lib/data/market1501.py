@@ -131,8 +131,8 @@ def deviations(market: Market) -> list[str]:
     )
     # A query counts if the gallery has the person by another camera.
     pairs = query.reset_index().merge(gallery.drop_duplicates(), on="identity", suffixes=("", " there"))
-    counted = pairs.loc[pairs["camera"] != pairs["camera there"], "index"].unique()
-    for identity, count in query.drop(index=counted).groupby("identity").size().items():
+    counted = pairs.loc[pairs["camera"] != pairs["camera there"], "index"]
+    for identity, count in query[~query.index.isin(counted)].groupby("identity").size().items():
         said.append(
             f"identity {identity}: {count} queries cannot count, as no other camera has it in the gallery"
         )
