@@ -264,7 +264,8 @@ code(
     why=r"""
         Distances determine angles: if $L_{DD} = 0$, then $L_{AD} = 0$. The two differ on the way there: a long
         distance weighs much in $L_{DD}$, while in $L_{AD}$ each direction counts the same, near or far. Angles,
-        in turn, determine the shape up to its scale.
+        in turn, determine the shape up to its scale, unless all images lie on one line: 0, 1, 3 and 0, 2, 3 have the
+        same angles.
     """,
 )
 
