@@ -12,7 +12,7 @@ from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.functional import angle_loss, distance_loss, response_loss, triplet_loss
-from ctsl_lib.losses.methods import ABLATIONS, FULL, METHODS, factorial
+from ctsl_lib.losses.methods import ABLATIONS, FULL, METHODS, baselines, factorial
 from ctsl_lib.losses.objective import REGISTERED, TERMS, Objective, objective_table, term
 from ctsl_lib.losses.terms import Step
 from ctsl_lib.models.peer import PeerOutput
@@ -133,6 +133,38 @@ def test_a_teacher_stays_as_long_as_a_term_learns_from_it() -> None:
     assert left.teacher == "wide_cnn" and left.temperature == 1 and left.without("test_taught").teacher is None
     assert both.without("test_taught", "self").teacher is None
     del REGISTERED["test_taught"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({}, "1 ce"),
+        ({"response": 4}, "1 ce + 4 response"),
+        ({"ce": 5, "label_smoothing": 0.8}, "5 ce, label smoothing 0.8"),
+        ({"self": 4}, "1 ce + 4 self"),
+        ({"self": 4, "temperature": 4}, "1 ce + 4 self, t = 4"),
+        ({"triplet": 1, "margin": 0.5}, "1 ce + 1 triplet, margin 0.5"),
+        ({"response": 1, "update": "sequential"}, "1 ce + 1 response, sequential updates"),
+        ({"angle": 2, "detach_relations": False}, "1 ce + 2 angle, relations not detached"),
+        ({"self": 4, "temperature": 3, "start": "pretrained"}, "1 ce + 4 self, t = 3, warm start"),
+    ],
+)
+def test_words_name_the_switches(row: dict[str, object], words: str) -> None:
+    assert Objective.model_validate(row).in_words == words
+
+
+def test_words_of_usual_distillation() -> None:
+    rows = baselines("wide_cnn")
+    assert rows["kd"].in_words == "0.1 ce + 0.9 self, teacher wide_cnn, t = 4, self times t²"
+    assert rows["label_smoothing"].in_words == "1 ce, label smoothing 0.1"
+
+
+def test_words_leave_out_switches_that_change_nothing() -> None:
+    idle = {"temperature": 4, "margin": 0.5, "teacher": "wide_cnn", "detach_relations": False}
+    idle |= {"scale_self_by_t2": True, "update": "sequential"}
+    assert Objective.model_validate(idle).in_words == "1 ce"
+    assert Objective.model_validate({"ce": 0, "triplet": 1, "label_smoothing": 0.1}).in_words == "1 triplet"
+    assert Objective.model_validate({"self": 1, "scale_self_by_t2": True}).in_words == "1 ce + 1 self"
 
 
 @pytest.mark.parametrize("copies", [None, frozen(1)])
