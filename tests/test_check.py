@@ -289,6 +289,13 @@ def test_the_command_writes_its_report(
         status, said, _ = ctsl("--part", "2", "--no-compiled", "--markdown", "eager.md")
     assert "--part 2 --no-compiled`" in (tmp_path / "eager.md").read_text()
     assert status == 1 and "6 of 12 things are off" in said and "2 losses: angle, fp32, eager: value" in said
+    for option in ("--json", "--markdown"):
+        with monkeypatch.context() as patched:
+            patched.setattr("ctsl_check.parts.check", lambda *_, **__: pytest.fail("it checks"))
+            status, _, error = ctsl("--part", "1", option, "check.md/deep")
+        assert status == 1 and error == f"error: {option} must name a file in a folder, but check.md is a file\n"
+    status, _, error = ctsl("--part", "1", "--json", "a")
+    assert status == 1 and error == "error: --json must name a file, but a is a folder\n"
     status, _, error = ctsl("--part", "7")
     assert status == 1 and error == "error: part must be among 1, 2, 3, 4, 5, 6, got 7\n"
     status, _, error = ctsl("--device", "tpu")

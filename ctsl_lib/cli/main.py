@@ -18,7 +18,15 @@ from ctsl_lib.cli import tables
 from ctsl_lib.cli.signals import STATUS, ending_signals
 from ctsl_lib.cli.tables import Parameter, Processes, Profile, uncollected
 from ctsl_lib.data.specs import Digits
-from ctsl_lib.environment import cores, expanded, keep_memory, load_plugins, suggestion, write_atomically
+from ctsl_lib.environment import (
+    check_folder,
+    cores,
+    expanded,
+    keep_memory,
+    load_plugins,
+    suggestion,
+    write_atomically,
+)
 from ctsl_lib.errors import ClusterError, GridError, NonFiniteLossError, NotebookError, WorkerDiedError, explained
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
@@ -245,12 +253,10 @@ def folder(option: str, path: Path) -> Path:
         option: such as --out.
         path: what was written; it need not exist.
 
-    Raises: ValueError if there can be no such folder, because a file is in its place or above it.
+    Raises: ValueError if nothing can be written there, such as where a file is in its place or above it.
     """
     path = expanded(option, path)
-    for place in (path, *path.parents):
-        if place.exists() and not place.is_dir():
-            raise ValueError(f"{option} must name a folder, but {place} is a file")
+    check_folder(option, path)
     return path
 
 
