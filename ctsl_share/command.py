@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctsl_lib.cli.tables import Parameter, TableProfile, plan_of
-from ctsl_lib.environment import expanded, write_atomically
+from ctsl_lib.environment import check_folder, expanded, write_atomically
 
 if TYPE_CHECKING:
     from ctsl_lib.experiments.spec import Record
@@ -28,6 +28,7 @@ def export_command(
 ) -> None:
     """Write the trained networks of runs as folders in the layout of the Hugging Face Hub."""
     place = expanded("--to", to)
+    check_folder("--to", place)  # now, not after the first training
 
     from ctsl_lib.experiments.store import Store
     from ctsl_share.runs import find_run
@@ -53,11 +54,11 @@ def load_command(
 
     loaded = load_weights(folder)
     config, spec = loaded.config, loaded.config.spec
-    typer.echo(f"{pair_name(spec.peers)}, trained on {spec.data.name}, run {config.key}")
+    typer.echo(f"{pair_name(spec.peers)}, run {config.key} on {spec.data.name}")
     try:
         data = spec.data.load(spec.seed)
         if data.digest != config.data_digest:
-            raise DataError(f"the images of {spec.data.name} at hand are others than those they were trained on")
+            raise DataError(f"the images of {spec.data.name} at hand are others than those of the run")
     except DataError as error:
         typer.echo(f"not evaluated: {error}")
         return

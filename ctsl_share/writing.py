@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ctsl_lib.data.types import RetrievalSplit
-from ctsl_lib.environment import write_atomically
+from ctsl_lib.environment import check_folder, write_atomically
 from ctsl_lib.errors import DataError
 from ctsl_lib.evidence.statistics import Interval, mean_interval
 from ctsl_lib.experiments.run import run
@@ -31,9 +31,10 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
 
     Returns: the record of the weights that were written: `record`, or that of the training made for them, which on
         another processor may differ.
-    Raises: ValueError that says what to do if no weights were kept; DataError if they, or the images, cannot be used.
+    Raises: ValueError if nothing can be written to the folder or if it holds files of others, before anything is
+        trained, and one that says what to do if no weights were kept; DataError if they, or the images, cannot be used.
     """
-    _check_folder(folder)
+    _check_target(folder)
     try:
         made, peers = store.load_kept(record.spec)
     except FileNotFoundError:
@@ -44,7 +45,7 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
     content = save(
         {name: value.contiguous() for name, value in tensors.items()}, {"format": "pt", "key": config.key}
     )
-    text = card(config, over_seeds(record, store))
+    text = card(config, over_seeds(record, store), given=not any(made.parameters))
     json = config.model_dump_json(indent=1) + "\n"
     write_atomically(folder / WEIGHTS, lambda temporary: temporary.write_bytes(content))
     write_atomically(folder / CONFIG, lambda temporary: temporary.write_text(json, encoding="utf-8"))
@@ -52,8 +53,9 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
     return made
 
 
-def _check_folder(folder: Path) -> None:
-    """Raise a ValueError if the folder has files of these names that are not of an earlier export."""
+def _check_target(folder: Path) -> None:
+    """Raise a ValueError if no export can be written there, or if it would replace files of others."""
+    check_folder("folder", folder)
     there = [name for name in (WEIGHTS, CONFIG, CARD) if (folder / name).exists()]
     if not there:
         return

@@ -24,7 +24,10 @@ from ctsl_lib.experiments.profiles import load_profile
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store, read_record
+from ctsl_lib.losses.methods import baselines
 from ctsl_lib.metrics.evaluation import evaluate, predict
+from ctsl_lib.models.peer import Peer
+from ctsl_lib.models.registry import NETWORKS, build_peer
 from ctsl_lib.training.recipe import Recipe
 from ctsl_share import export_weights, load_weights
 from ctsl_share.card import card
@@ -330,6 +333,59 @@ def test_an_export_has_the_numbers_of_its_networks(store: Store, tmp_path: Path)
     store.save(committed)
     assert store.load(QUICK) == committed and export_weights(committed, store, tmp_path / "out") == own
     assert load_weights(tmp_path / "out").config.metrics == own.metrics
+
+
+def test_a_metric_that_the_record_lacks_has_a_dash(store: Store, tmp_path: Path) -> None:
+    """One's own metric is in the networks' record, and not in the one that was committed before it existed."""
+    own = run(QUICK, store, keep_weights=True)
+    before = {name: values for name, values in own.metrics.items() if name != "top5"}
+    committed = own.model_copy(update={"metrics": before})
+    store.save(committed)
+    export_weights(committed, store, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert re.search(r"\| top-1 \|.*\(n = 1\) \|\n\| top5 \|.*\| – \|\n", text)
+
+
+@pytest.mark.parametrize("to", ["taken", "taken/deep", "locked/deep"])
+def test_a_folder_that_cannot_be_written_is_told_before_the_training(
+    ctsl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    run(QUICK, Store())
+    (tmp_path / "taken").touch()
+    (tmp_path / "locked").mkdir()
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked" and allowed(path, mode))
+    monkeypatch.setattr("ctsl_share.writing.run", lambda *_, **__: pytest.fail("it trains"))
+    status, _, error = ctsl("weights", "export", QUICK.key, "--to", to, "--train")
+    assert status == 1 and len(error.splitlines()) == 1
+    assert error.startswith("error: --to must name a folder, but ")
+    with pytest.raises(ValueError, match="folder must name a folder, but "):
+        export_weights(run(QUICK, Store()), Store(), Path(to), train=True)
+
+
+def test_the_card_of_a_network_that_was_given_calls_it_that(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def my_teacher(channels: int, classes: int) -> Peer:
+        return build_peer("wide_cnn", channels, classes, seed=5).requires_grad_(False)
+
+    monkeypatch.setitem(NETWORKS, "my_teacher", my_teacher)
+    objective = baselines("my_teacher")["kd"]
+    spec = QUICK.model_copy(update={"objective": objective, "peers": ("tiny_cnn",)})
+    run(spec, store, keep_weights=True)
+    for one, folder in ((spec, "student"), (spec.stage1(), "teacher")):
+        record = store.load(one)
+        assert record is not None
+        export_weights(record, store, tmp_path / folder)
+    text = (tmp_path / "teacher" / "README.md").read_text()
+    assert "# given: my_teacher on digits" in text and "license: other" in text
+    assert "One network, given as it is, not trained here; evaluated on digits" in text
+    for wrong in ("epoch", "objective", "frozen", "trained peers", "to compare", "MIT", "ctsl_lib/models"):
+        assert wrong not in text.partition("## Spec")[0] + text.partition("## Limits")[2]
+    student = (tmp_path / "student" / "README.md").read_text()
+    assert "# 0.1 ce + 0.9 self, teacher my_teacher, t = 4, self times t²: tiny_cnn on digits" in student
+    assert "for 2 epochs with the objective 0.1 ce + 0.9 self" in " ".join(student.split())
+    assert "license: mit" in student
 
 
 def test_an_export_replaces_no_files_of_others(tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     def in_words(self) -> str:
         """The terms with their weights, then the switches that change them, such as "1 ce + 4 self, t = 4"."""
         terms = " + ".join(f"{weight:g} {name}" for name, weight in self.active.items())
+        margin = type(self).model_fields["margin"].default
         compares = any(_needs(name) == "peers" for name in self.active)
         switches = {
             f"label smoothing {self.label_smoothing:g}": self.ce > 0 and self.label_smoothing > 0,
@@ -188,7 +189,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
             # A term of one's own that learns from a teacher may soften answers as well.
             f"t = {self.temperature:g}": self.learns_from_frozen and self.temperature != 1,
             "self times t²": self.self > 0 and self.temperature != 1 and self.scale_self_by_t2,
-            f"margin {self.margin:g}": self.triplet > 0 and self.margin != type(self).model_fields["margin"].default,
+            f"margin {self.margin:g}": self.triplet > 0 and self.margin != margin,
             "relations not detached": self.distance + self.angle > 0 and not self.detach_relations,
             "sequential updates": compares and self.update == "sequential",
             "warm start": self.start == "pretrained",
