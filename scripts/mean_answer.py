@@ -4,6 +4,7 @@ A record holds what each peer scores, not what both would say together, so this 
 runs. Peers who teach one another become alike; whether they lose as a pair what each of them gains is the question.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,29 +12,33 @@ import pandas as pd
 import torch
 import typer
 
-from ctsl_lib.cli.tables import Parameter, Profile, plan_of
+from ctsl_lib.cli.failures import failures_in_one_line
+from ctsl_lib.cli.tables import Parameter, Profile, plan_of, table_name
 from ctsl_lib.data.types import RetrievalSplit
-from ctsl_lib.environment import write_atomically
+from ctsl_lib.environment import check_folder, expanded, write_atomically
+from ctsl_lib.errors import DataError
+from ctsl_lib.evidence.labels import pair_name
 from ctsl_lib.experiments.plan import Plan
-from ctsl_lib.experiments.spec import Spec
+from ctsl_lib.experiments.spec import Record
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.metrics.classification import agreement, expected_calibration_error, top_k_accuracy
 from ctsl_lib.metrics.evaluation import predict
+from ctsl_lib.models.peer import Peer
 
 
-def mean_answer(spec: Spec, store: Store) -> dict[str, float]:
-    """Test images answered by the kept peers of a run, each alone and by the mean of their probabilities.
+def mean_answer(record: Record, peers: Sequence[Peer]) -> dict[str, float]:
+    """Test images answered by the peers of a run, each alone and by the mean of their probabilities.
 
     Args:
-        spec: of a run whose peers were kept.
-        store: where they are.
+        record: of the run.
+        peers: those that were kept, with the record as `Store.load_kept` gives them.
 
     Returns: in percent, `peer`, the mean accuracy of the peers; `together`, that of their mean answer; the calibration
         error of both, `peer_ece` and `together_ece`; and `agreement`.
 
-    Raises: FileNotFoundError if the peers were not kept; ValueError if they are not those of the record, or search.
+    Raises: ValueError if the peers are not those of the record, or search.
     """
-    record, peers = store.load_kept(spec)
+    spec = record.spec
     data = spec.data.load(spec.seed)
     if isinstance(data.test, RetrievalSplit):
         raise ValueError(f"networks that search have no mean answer; got a run on {spec.data.name}")
@@ -53,20 +58,21 @@ def mean_answer(spec: Spec, store: Store) -> dict[str, float]:
 
 
 def mean_answers(plan: Plan, store: Store) -> pd.DataFrame:
-    """A row for each run of a plan whose record and peers are there: pair, method, seed, and what they score.
+    """A row for each run of a plan whose peers were kept and can be used: pair, method, seed, and what they score.
 
     Args:
         plan: of a table.
-        store: where its runs are.
+        store: where its runs are; it warns of peers that cannot be used.
     """
-    return pd.DataFrame(
-        [
-            {"pair": " + ".join(pair), "method": method, "seed": spec.seed} | mean_answer(spec, store)
-            for (pair, method), specs in plan.specs().items()
-            for spec in specs
-            if store.load(spec, weights=True) is not None
-        ]
-    )
+    rows = []
+    for (pair, method), specs in plan.specs().items():
+        for spec in specs:
+            try:
+                kept = store.load_kept(spec)
+            except (FileNotFoundError, DataError):
+                continue
+            rows.append({"pair": pair_name(pair), "method": method, "seed": spec.seed} | mean_answer(*kept))
+    return pd.DataFrame(rows)
 
 
 def main(
@@ -76,13 +82,17 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("data/reference/mean_answer"),
 ) -> None:
     """Write what the kept peers of a table's runs score together into OUT/DATASET.csv, and print its means."""
-    store = Store()
-    found = mean_answers(plan_of(dataset, profile, parameter), store)
+    folder, store = expanded("--out", out), Store()
+    check_folder("--out", folder)
+    plan = plan_of(dataset, profile, parameter)
+    found = mean_answers(plan, store)
     if found.empty:
         raise ValueError(f"no run of this table has its peers in {store.root}; train with `--keep-weights`")
-    write_atomically(out / f"{dataset}.csv", lambda to: found.to_csv(to, index=False, float_format="%.3f"))
+    path = folder / f"{table_name(plan.dataset)}.csv"
+    write_atomically(path, lambda to: found.to_csv(to, index=False, float_format="%.3f"))
     typer.echo(found.groupby(["pair", "method"], sort=False).mean().drop(columns="seed").round(2).to_string())
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with failures_in_one_line():
+        typer.run(main)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ctsl_lib import METHODS, ROOT, Spec, Store
+from ctsl_lib.cli.failures import failures_in_one_line
 from ctsl_share.writing import export_weights
 
 FOLDER = ROOT / "data" / "weights"
@@ -29,4 +30,5 @@ def main(to: Annotated[Path, typer.Option(help="Folder for the five pairs.")] = 
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with failures_in_one_line():
+        typer.run(main)

@@ -6,7 +6,7 @@ the weights that suit each kind of knowledge alone. Nothing is chosen for the fu
 weights of its parts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +14,9 @@ from typing import Annotated, Literal
 import pandas as pd
 import typer
 
-from ctsl_lib.cli.tables import Parameter, Processes, Profile, plan_of
+from ctsl_lib.cli.failures import failures_in_one_line
+from ctsl_lib.cli.tables import Parameter, Processes, plan_of, table_name
+from ctsl_lib.environment import check_folder, expanded, write_atomically
 from ctsl_lib.evidence.statistics import mean_interval
 from ctsl_lib.experiments.grid import process_pool, run_grid
 from ctsl_lib.experiments.spec import Spec
@@ -22,8 +24,10 @@ from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.training.recipe import Recipe
 
-SEARCH_SEEDS = tuple(range(1000, 1010))
+FIRST_SEED = 1000
 """Far from the seeds 0, 1, ... that results are reported on."""
+PROFILE, VALIDATION = "small", 2000
+"""The profile of another data set than the digits, and the number of its validation images."""
 
 
 def recipes(base: Spec) -> dict[str, Spec]:
@@ -163,26 +167,56 @@ SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
 
 
 def run_search(
-    candidates: Mapping[str, Spec],
-    seeds: Sequence[int] = SEARCH_SEEDS,
-    store: Store | None = None,
-    processes: int | None = None,
+    candidates: Mapping[str, Spec], seeds: int, store: Store | None = None, processes: int | None = None
 ) -> pd.DataFrame:
-    """Top-1 or mAP of each candidate on validation images: mean over peers and seeds, interval, best first."""
+    """Top-1 or mAP of each candidate on validation images.
+
+    Args:
+        candidates: name -> spec, whose seed and images are replaced.
+        seeds: their number; the first one is `FIRST_SEED`.
+        store: where records are kept; by default see `Store`.
+        processes: runs side by side; see `process_pool`.
+
+    Returns: a row for each candidate, mean over peers and seeds with its interval, best first.
+    """
     specs = [
-        spec.model_copy(update={"seed": seed, "evaluate_on": "validation"})
+        spec.model_copy(update={"seed": FIRST_SEED + place, "evaluate_on": "validation"})
         for spec in candidates.values()
-        for seed in seeds
+        for place in range(seeds)
     ]
     with process_pool(processes) as executor:
         records = run_grid(specs, store, executor=executor)
     rows = []
     for position, name in enumerate(candidates):
-        runs = records[position * len(seeds) : (position + 1) * len(seeds)]
+        runs = records[position * seeds : (position + 1) * seeds]
         values = [run.metrics[run.spec.data.metric] for run in runs]
         found = mean_interval([sum(peers) / len(peers) for peers in values])
         rows.append({"candidate": name} | found._asdict())
     return pd.DataFrame(rows).set_index("candidate").sort_values("mean", ascending=False)
+
+
+def base_of(
+    dataset: str | None, profile: str | None, parameter: list[str] | None, validation: int | None
+) -> tuple[str, Spec]:
+    """What the candidates of a search are changes of.
+
+    Args:
+        dataset, profile, parameter, validation: the options of the command; None for those that were not given.
+
+    Returns: the name of the data set as files have it, and the spec.
+    Raises: ValueError if options for a data set come without one.
+    """
+    if dataset is None:
+        given = {"--profile": profile, "-p": parameter, "--validation": validation}
+        needing = [name for name, value in given.items() if value is not None]
+        if needing:
+            raise ValueError(
+                f"{', '.join(needing)} needs --dataset; without it a search takes the digits as they are"
+            )
+        return "digits", Spec()
+    size = VALIDATION if validation is None else validation
+    plan = plan_of(dataset, profile or PROFILE, [f"n_validation={size}", *(parameter or [])])
+    return table_name(plan.dataset), plan.base(plan.pairs[0])
 
 
 def main(
@@ -190,27 +224,33 @@ def main(
     dataset: Annotated[
         str | None, typer.Option(help="Another data set, with --profile; default the digits.")
     ] = None,
-    profile: Profile = "small",
+    profile: Annotated[
+        str | None, typer.Option(show_default=PROFILE, help="Of --dataset, as `ctsl train` takes it.")
+    ] = None,
     parameter: Parameter = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 1000, 1001, ...")] = 10,
     validation: Annotated[
-        int, typer.Option(min=2, help="Validation images with --dataset; for re-identification persons.")
-    ] = 2000,
+        int | None,
+        typer.Option(
+            min=2,
+            show_default=str(VALIDATION),
+            help="Validation images of --dataset; for re-identification persons.",
+        ),
+    ] = None,
     processes: Processes = None,
     out: Annotated[Path, typer.Option(help="Folder for the result.")] = Path("data/search"),
 ) -> None:
     """Repeat a search on validation images that settings of the kit come from."""
     if what not in SEARCHES:
         raise ValueError(f"WHAT must be one of {', '.join(SEARCHES)}; got {what!r}")
-    base = Spec()
-    if dataset is not None:
-        plan = plan_of(dataset, profile, [f"n_validation={validation}", *(parameter or [])])
-        base = plan.base(plan.pairs[0])
-    found = run_search(SEARCHES[what](base), SEARCH_SEEDS[:seeds], processes=processes)
-    out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(out / f"{dataset or 'digits'}_{what}.csv", float_format="%.3f")
+    folder = expanded("--out", out)
+    check_folder("--out", folder)
+    name, base = base_of(dataset, profile, parameter, validation)
+    found = run_search(SEARCHES[what](base), seeds, processes=processes)
+    write_atomically(folder / f"{name}_{what}.csv", lambda to: found.to_csv(to, float_format="%.3f"))
     typer.echo(found.round(2).to_string())
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with failures_in_one_line():
+        typer.run(main)

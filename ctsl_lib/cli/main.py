@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ctsl_lib import ROOT, __version__
 from ctsl_lib.cli import tables
+from ctsl_lib.cli.failures import failures_in_one_line
 from ctsl_lib.cli.signals import STATUS, ending_signals
 from ctsl_lib.cli.tables import Parameter, Processes, Profile, uncollected
 from ctsl_lib.data.specs import Digits
@@ -27,7 +28,6 @@ from ctsl_lib.environment import (
     suggestion,
     write_atomically,
 )
-from ctsl_lib.errors import ClusterError, GridError, NonFiniteLossError, NotebookError, WorkerDiedError, explained
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.losses.methods import ABLATIONS, METHODS, baselines
@@ -277,24 +277,10 @@ def _with_fields(values: dict[str, Any], *models: BaseModel) -> list[Any]:
 def main() -> None:
     """Entry point: an error that a user can mend is one line, and the exit status is not zero."""
     try:
-        with ending_signals():
+        with failures_in_one_line(), ending_signals():
             load_plugins()
             app()
     except SystemExit as ended:
         if ended.code in STATUS:
             typer.echo("stopped; what is finished is kept, and the same command goes on from there", err=True)
         raise
-    except ValidationError as error:
-        typer.echo(f"error: {explained(error)}", err=True)
-        raise SystemExit(2) from None
-    except (
-        ValueError,
-        OSError,
-        NotebookError,
-        NonFiniteLossError,
-        GridError,
-        ClusterError,
-        WorkerDiedError,
-    ) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from None
