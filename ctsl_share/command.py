@@ -11,6 +11,7 @@ from ctsl_lib.environment import check_folder, expanded, write_atomically
 
 if TYPE_CHECKING:
     from ctsl_lib.experiments.spec import Record
+    from ctsl_lib.experiments.store import Store
 
 app = typer.Typer()
 weights = typer.Typer(no_args_is_help=True, help="Trained networks as safetensors with a model card, out and in.")
@@ -31,10 +32,10 @@ def export_command(
     check_folder("--to", place)  # now, not after the first training
 
     from ctsl_lib.experiments.store import Store
-    from ctsl_share.runs import find_run
+    from ctsl_share.runs import find_runs
     from ctsl_share.writing import export_weights
 
-    found = [find_run(one, Store()) for one in run]
+    found = find_runs(run, Store())
     for record, store in found:
         folder = place / record.spec.key if len(found) > 1 else place
         made = export_weights(record, store, folder, train=train)
@@ -100,25 +101,32 @@ def export(
 
 def _named(what: list[str], profile: str | None, parameter: list[str] | None) -> "list[tuple[str, Record]]":
     """(method, record) of the runs that the arguments name."""
-    from ctsl_share.runs import find_run, method_of, names_a_run
-
-    if len(what) > 1 or names_a_run(what[0]):
-        from ctsl_lib.experiments.store import Store
-
-        found = [find_run(one, Store())[0] for one in what]
-        return [(method_of(record.spec.objective), record) for record in found]
-    plan = plan_of(what[0], profile, parameter)
-
     from ctsl_lib.experiments.store import Store
+    from ctsl_share.runs import find_runs, method_of, names_a_data_set, names_a_run
 
-    store = Store()
+    alone, store = len(what) == 1, Store()
+    if alone and (names_a_data_set(what[0]) or not names_a_run(what[0])):
+        return _table(what[0], profile, parameter, store)
+    for word in what:
+        if not names_a_run(word):
+            raise ValueError(
+                "WHAT must be records, each by its key, four or more of its first digits, or its file, or else a "
+                f"single data set; got {word!r} among {len(what)}"
+            )
+    return [(method_of(record.spec.objective), record) for record, _ in find_runs(what, store)]
+
+
+def _table(
+    dataset: str, profile: str | None, parameter: list[str] | None, store: "Store"
+) -> "list[tuple[str, Record]]":
+    """(method, record) of the runs of a data set's table that have records."""
+    plan = plan_of(dataset, profile, parameter)
     every = [(method, store.load(spec)) for method, spec in plan.runs()]
     there = [(method, record) for method, record in every if record is not None]
     if not there:
-        chosen = f" --profile {profile}" if profile is not None else ""
-        given = "".join(f" -p {shlex.quote(setting)}" for setting in parameter or [])
+        words = ["ctsl", "train", dataset, *(["--profile", profile] if profile is not None else [])]
+        words += [word for setting in parameter or [] for word in ("-p", setting)]
         raise ValueError(
-            f"no run of {what[0]} with this profile has a record in {store.root}; "
-            f"`ctsl train {what[0]}{chosen}{given}` makes them"
+            f"no run of {dataset} with this profile has a record in {store.root}; `{shlex.join(words)}` makes them"
         )
     return there

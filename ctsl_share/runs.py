@@ -1,8 +1,10 @@
 """Runs by what a person types: the key of a record, its first digits, or the record's file."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from ctsl_lib.data.catalogue import check_data_set
 from ctsl_lib.environment import expanded
 from ctsl_lib.errors import DataError, explained
 from ctsl_lib.experiments.spec import Record
@@ -14,8 +16,22 @@ KEY = re.compile("[0-9a-f]{4,16}")
 
 
 def names_a_run(text: str) -> bool:
-    """Whether a word can only be meant as a run, not as a data set."""
+    """Whether a word may be a run by its form; a folder of images may have the form of a key, too."""
     return text.endswith(".json") or KEY.fullmatch(text) is not None
+
+
+def names_a_data_set(text: str) -> bool:
+    """Whether a word is the name of a data set, or the path of one that exists, and no file of a record."""
+    try:
+        return not text.endswith(".json") and bool(check_data_set(text))
+    except ValueError:
+        return False
+
+
+def find_runs(words: Sequence[str], store: Store) -> list[tuple[Record, Store]]:
+    """Runs by their keys or files, each once, as `find_run` finds them."""
+    found = [find_run(word, store) for word in words]
+    return list({where.path(record.spec).resolve(): (record, where) for record, where in found}.values())
 
 
 def find_run(text: str, store: Store) -> tuple[Record, Store]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -298,6 +299,33 @@ def test_the_table_of_a_data_set_and_tensorboard(ctsl, tmp_path: Path) -> None:
     assert events.Tags()["scalars"] == ["loss/ce", "loss/self", "top1"]
     status, _, error = ctsl("export", "digits", *given, "--tensorboard", "events")
     assert status == 1 and "must name an empty folder or a new one" in error
+
+
+def test_a_run_that_is_named_twice_counts_once(ctsl, tmp_path: Path) -> None:
+    run(QUICK, Store(), keep_weights=True)
+    words = (QUICK.key, QUICK.key[:6], f"records/digits/{QUICK.key}.json")
+    status, said, error = ctsl("export", *words)
+    assert status == 0 and said.startswith("1 runs, 8 values in "), error
+    status, said, error = ctsl("weights", "export", *words, "--to", "out")
+    assert status == 0 and said.split() == [QUICK.key, "out"], error
+
+
+@pytest.mark.parametrize("name", ["2024", "face", "my imägés"])
+def test_a_folder_of_images_is_a_data_set_whatever_its_name(
+    ctsl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("CTSL_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / name).mkdir(parents=True)
+    status, _, error = ctsl("export", name, "--profile", "small", "-p", "seeds=2")
+    assert status == 1 and f"no run of {name} with this profile has a record" in error
+    assert f"`{shlex.join(['ctsl', 'train', name])} --profile small -p seeds=2` makes them" in error
+
+
+def test_several_words_are_runs(ctsl) -> None:
+    run(QUICK, Store())
+    status, _, error = ctsl("export", "digits", QUICK.key)
+    assert status == 1 and error.startswith("error: WHAT must be records, each by its key,")
+    assert error.endswith("or else a single data set; got 'digits' among 2\n") and len(error.splitlines()) == 1
 
 
 @pytest.mark.slow
