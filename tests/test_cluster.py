@@ -8,11 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from ctsl_lib import ROOT
 from ctsl_lib.cli.main import main
 from ctsl_lib.errors import ClusterError, RunStoppedError
 from ctsl_lib.experiments.cluster import _check_job
@@ -305,6 +307,47 @@ def test_ctrl_c_in_the_middle_of_an_epoch_loses_that_epoch_only(
     assert read_state(store.checkpoint(spec).path, "epoch")["epoch"] == 3
     monkeypatch.undo()
     assert outcome(run(spec, store, progress=False)) == outcome(run(spec, reference, progress=False))
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [("127.0.0.1:1", "Connection refused"), ("tcp://127.0.0.1:1", "refused"), ("tcp://no-host.invalid:8786", "")],
+)
+def test_a_scheduler_that_is_not_there_is_told_at_once(
+    address: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "Client", lambda *_, **__: pytest.fail("dask tries again for 20 s"))
+    with (
+        pytest.raises(ClusterError, match=rf"no dask scheduler answers at '{address}' \(.*{why}"),
+        cluster.connected(address, tmp_path),
+    ):
+        pass
+
+
+def test_the_deaths_that_end_a_run_are_all_counted() -> None:
+    ours, theirs = Future(), Future()
+    theirs.set_exception(cluster.KilledWorker("a run", None, cluster.DEATHS))
+    cluster._pass_on(ours, theirs)
+    assert str(ours.exception()) == "11 workers died of it, or beside it"
+    assert "the eleventh such death ends the run" in (ROOT / "book" / "guides" / "cluster.md").read_text("utf-8")
+
+
+def test_a_job_gets_the_variables_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"CTSL_RECORDS": "/data/my $runs/it's", "CTSL_PLUGINS": 'a "b".py', "CTSL_DATA": "/é\\n"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    script: list[str] = []
+
+    def no_jobs(**options: list[str]) -> None:
+        script.extend(options["job_script_prologue"])
+        raise ClusterError("no SLURM")
+
+    monkeypatch.setattr("dask_jobqueue.slurm.SLURMCluster", no_jobs)
+    with pytest.raises(ClusterError, match="no SLURM"), cluster.slurm(tmp_path):
+        pass
+    said = "\n".join([*script, *(f'printf "%s\\n" "${name}"' for name in values)])
+    ended = subprocess.run(["sh", "-c", said], env={}, capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines() == list(values.values())
 
 
 def test_a_job_that_slurm_refuses_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

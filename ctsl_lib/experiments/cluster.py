@@ -6,6 +6,7 @@ kit imported and that is not paused when its memory fills up.
 
 import os
 import re
+import shlex
 import socket
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from distributed import Client, KilledWorker, get_worker
+from distributed.comm.addressing import get_address_host_port
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from ctsl_lib.environment import cache_root
@@ -29,8 +31,8 @@ from ctsl_lib.experiments.sharing import stop_runs
 
 DEATHS = 10
 """Deaths of workers that the scheduler puts up with for each run, since workers on a cluster come and go."""
-CONNECTS = 20.0
-"""Seconds within which a scheduler must answer."""
+REACHES, CONNECTS = 5.0, 20.0
+"""Seconds within which a scheduler's port must be open, and it must answer; dask tries again until the latter."""
 COMES = 60.0
 """Seconds within which the first worker must come."""
 APPEARS = 20.0
@@ -206,8 +208,8 @@ def _pass_on(ours: Future[Any], theirs: Future[Any]) -> None:
         return
     try:
         ours.set_result(theirs.result())
-    except KilledWorker:
-        ours.set_exception(WorkerDiedError(f"{DEATHS} workers died of it, or beside it"))
+    except KilledWorker as killed:  # the death that is one too many
+        ours.set_exception(WorkerDiedError(f"{killed.allowed_failures + 1} workers died of it, or beside it"))
     except CancelledError:
         ours.set_exception(ClusterError("the scheduler is gone; finished runs are kept"))
     except BaseException as error:
@@ -227,6 +229,7 @@ def connected(scheduler: str, store: Path) -> Iterator[Cluster]:
     if not re.search(r":\d+$", scheduler):
         raise ClusterError(f"--scheduler must end in a port, such as tcp://node7:8786; got {scheduler!r}")
     try:
+        socket.create_connection(get_address_host_port(scheduler), REACHES).close()
         client = Client(scheduler, timeout=CONNECTS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise ClusterError(f"--scheduler: no dask scheduler answers at {scheduler!r} ({error})") from None
@@ -274,24 +277,20 @@ def slurm(
         memory: of a job.
         extra: further options of sbatch, such as "--account=physics".
     """
-    import dask
     from dask_jobqueue.slurm import SLURMCluster
 
     hours, minutes, seconds = (int(part) for part in walltime.split(":"))
     whole = 3600 * hours + 60 * minutes + seconds
-    passed_on = [f"export {name}={value!r}" for name, value in os.environ.items() if name.startswith("CTSL_")]
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": DEATHS}),
-        SLURMCluster(
-            queue=partition, walltime=walltime, cores=1, processes=1, memory=memory,
-            job_extra_directives=[*([f"--gres=gpu:{gpus}"] if gpus else []), *extra],
-            job_script_prologue=passed_on,
-            worker_extra_args=[
-                "--memory-limit", "0",  # dask would pause a worker whose memory fills up; SLURM has its own limit
-                "--preload", __name__, "--lifetime", f"{max(whole - 300, whole // 2)}s", "--lifetime-stagger", "60s",
-            ],
-        ) as jobs,
-    ):  # fmt: skip
+    own = {name: shlex.quote(value) for name, value in os.environ.items() if name.startswith("CTSL_")}
+    with SLURMCluster(
+        queue=partition, walltime=walltime, cores=1, processes=1, memory=memory,
+        job_extra_directives=[*([f"--gres=gpu:{gpus}"] if gpus else []), *extra],
+        job_script_prologue=[f"export {name}={value}" for name, value in own.items()],
+        worker_extra_args=[
+            "--memory-limit", "0",  # dask would pause a worker whose memory fills up; SLURM has its own limit
+            "--preload", __name__, "--lifetime", f"{max(whole - 300, whole // 2)}s", "--lifetime-stagger", "60s",
+        ],
+    ) as jobs:  # fmt: skip
         _check_job(jobs.job_script())
         jobs.adapt(minimum=1, maximum=workers)
         with Client(jobs, set_as_default=False) as client:
