@@ -73,7 +73,12 @@ def test_the_guide_has_the_table_of_the_paper() -> None:
 
 
 def test_the_guide_has_what_the_check_measured() -> None:
-    report = (ROOT / "data" / "check" / "cpu-amd-epyc.md").read_text(encoding="utf-8")
+    [name] = re.findall(r"`ctsl check`, \[report\]\(\.\./data/check/(.*)\)\)", GUIDE)
+    report = (ROOT / "data" / "check" / name).read_text(encoding="utf-8")
+    networks = {network for pair in load_profile("paper", dataset="cifar100")["pairs"] for network in pair}
+    assert all(f"| {network}, fp32 |" in report for network in networks)
+    [load] = re.findall(r"load before the check \| ([\d.]+ processes on) 2 cores", report)
+    assert f"{load} its two cores before the check" in GUIDE
     for dataset in ("cifar10", "cifar100", "tiny_imagenet"):
         [hours] = re.findall(rf"table {dataset}, profile paper \| about ([\d,]+) h", report)
         assert f"{hours} h" in GUIDE
