@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ctsl_lib.environment import check_file, expanded, write_atomically
+from ctsl_lib.environment import check_place, expanded, write_atomically
 
 app = typer.Typer()
 
@@ -37,7 +37,7 @@ def check(
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once, before its first product
     files = {name: expanded(f"--{name}", path) for name, path in (("json", json), ("markdown", markdown)) if path}
     for name, path in files.items():
-        check_file(f"--{name}", path)  # now, not after minutes
+        check_place(f"--{name}", path, file=True)  # now, not after minutes
 
     from ctsl_check.machine import device_from
     from ctsl_check.parts import PARTS

@@ -85,25 +85,18 @@ def expanded(name: str, path: str | Path) -> Path:
         raise ValueError(f"{name} begins with the home of a user who is not known: {str(path)!r}") from error
 
 
-def check_folder(name: str, path: Path) -> None:
-    """Raise a ValueError if no file can be written in a folder, which need not exist yet.
+def check_place(name: str, path: Path, *, file: bool = False) -> None:
+    """Raise a ValueError if nothing could be written to a folder, or to a file, neither of which need exist yet.
 
     Args:
         name: of the setting, for the message.
-        path: the folder.
+        path: of the folder or file.
+        file: whether it is a file.
     """
-    _check_place(f"{name} must name a folder", path)
-
-
-def check_file(name: str, path: Path) -> None:
-    """Raise a ValueError if no file can be written at a path, whose folder need not exist yet; see `check_folder`."""
-    if path.is_dir():
+    if file and path.is_dir():
         raise ValueError(f"{name} must name a file, but {path} is a folder")
-    _check_place(f"{name} must name a file in a folder", path.parent)
-
-
-def _check_place(rule: str, folder: Path) -> None:
-    there = next(place for place in (folder, *folder.parents) if place.exists())
+    rule = f"{name} must name a {'file in a folder' if file else 'folder'}"
+    there = next(place for place in (path.parent if file else path, *path.parents) if place.exists())
     if not there.is_dir():
         raise ValueError(f"{rule}, but {there} is a file")
     if not os.access(there, os.W_OK | os.X_OK):

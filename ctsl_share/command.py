@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctsl_lib.cli.tables import Parameter, TableProfile, plan_of
-from ctsl_lib.environment import check_folder, expanded, write_atomically
+from ctsl_lib.environment import check_place, expanded, write_atomically
 
 if TYPE_CHECKING:
     from ctsl_lib.experiments.spec import Record
@@ -29,7 +29,7 @@ def export_command(
 ) -> None:
     """Write the trained networks of runs as folders in the layout of the Hugging Face Hub."""
     place = expanded("--to", to)
-    check_folder("--to", place)  # now, not after the first training
+    check_place("--to", place)  # now, not after the first training
 
     from ctsl_lib.experiments.store import Store
     from ctsl_share.runs import find_runs

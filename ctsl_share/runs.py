@@ -29,7 +29,14 @@ def names_a_data_set(text: str) -> bool:
 
 
 def find_runs(words: Sequence[str], store: Store) -> list[tuple[Record, Store]]:
-    """Runs by their keys or files, each once, as `find_run` finds them."""
+    """Runs by their keys or files, each once.
+
+    Args:
+        words: what names a run each; see `find_run`.
+        store: where keys are looked for.
+
+    Returns: the records, each with the store that it lies in. Raises: the errors of `find_run`.
+    """
     found = [find_run(word, store) for word in words]
     return list({where.path(record.spec).resolve(): (record, where) for record, where in found}.values())
 

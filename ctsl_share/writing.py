@@ -9,7 +9,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ctsl_lib.data.types import RetrievalSplit
-from ctsl_lib.environment import check_folder, write_atomically
+from ctsl_lib.environment import check_place, write_atomically
 from ctsl_lib.errors import DataError
 from ctsl_lib.evidence.statistics import Interval, mean_interval
 from ctsl_lib.experiments.run import run
@@ -55,7 +55,7 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
 
 def _check_target(folder: Path) -> None:
     """Raise a ValueError if no export can be written there, or if it would replace files of others."""
-    check_folder("folder", folder)
+    check_place("folder", folder)
     there = [name for name in (WEIGHTS, CONFIG, CARD) if (folder / name).exists()]
     if not there:
         return

@@ -15,7 +15,7 @@ import typer
 from ctsl_lib.cli.failures import failures_in_one_line
 from ctsl_lib.cli.tables import Parameter, Profile, plan_of, table_name
 from ctsl_lib.data.types import RetrievalSplit
-from ctsl_lib.environment import check_folder, expanded, write_atomically
+from ctsl_lib.environment import check_place, expanded, write_atomically
 from ctsl_lib.errors import DataError
 from ctsl_lib.evidence.labels import pair_name
 from ctsl_lib.experiments.plan import Plan
@@ -83,7 +83,7 @@ def main(
 ) -> None:
     """Write what the kept peers of a table's runs score together into OUT/DATASET.csv, and print its means."""
     folder, store = expanded("--out", out), Store()
-    check_folder("--out", folder)
+    check_place("--out", folder)
     plan = plan_of(dataset, profile, parameter)
     found = mean_answers(plan, store)
     if found.empty:

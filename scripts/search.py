@@ -16,7 +16,7 @@ import typer
 
 from ctsl_lib.cli.failures import failures_in_one_line
 from ctsl_lib.cli.tables import Parameter, Processes, plan_of, table_name
-from ctsl_lib.environment import check_folder, expanded, write_atomically
+from ctsl_lib.environment import check_place, expanded, write_atomically
 from ctsl_lib.evidence.statistics import mean_interval
 from ctsl_lib.experiments.grid import process_pool, run_grid
 from ctsl_lib.experiments.spec import Spec
@@ -244,7 +244,7 @@ def main(
     if what not in SEARCHES:
         raise ValueError(f"WHAT must be one of {', '.join(SEARCHES)}; got {what!r}")
     folder = expanded("--out", out)
-    check_folder("--out", folder)
+    check_place("--out", folder)
     name, base = base_of(dataset, profile, parameter, validation)
     found = run_search(SEARCHES[what](base), seeds, processes=processes)
     write_atomically(folder / f"{name}_{what}.csv", lambda to: found.to_csv(to, float_format="%.3f"))

@@ -20,7 +20,7 @@ from ctsl_lib.cli.signals import STATUS, ending_signals
 from ctsl_lib.cli.tables import Parameter, Processes, Profile, uncollected
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.environment import (
-    check_folder,
+    check_place,
     cores,
     expanded,
     keep_memory,
@@ -256,7 +256,7 @@ def folder(option: str, path: Path) -> Path:
     Raises: ValueError if nothing can be written there, such as where a file is in its place or above it.
     """
     path = expanded(option, path)
-    check_folder(option, path)
+    check_place(option, path)
     return path
 
 
