@@ -205,6 +205,8 @@ def test_states(store: Store) -> None:
     [
         ({"pairs": [["resnet5000", "resnet8"]]}, "network must be one of .*got 'resnet5000'"),
         ({"pairs": []}, "pairs"),
+        ({"pairs": [["resnet8"], []]}, r"pairs\.1\n"),
+        ({"methods": []}, "methods"),
         ({"seeds": 0}, "seeds"),
         ({"schedule": "linear"}, "schedule"),
     ],

@@ -35,9 +35,9 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     dataset: str
     """A data set by name, or the path of a folder or zip of class folders, as the user wrote it."""
     data: DataSpec
-    pairs: tuple[tuple[NetworkName, ...], ...] = Field(min_length=1)
+    pairs: tuple[Annotated[tuple[NetworkName, ...], Field(min_length=1)], ...] = Field(min_length=1)
     """The groups of networks that learn together, each network by name."""
-    methods: tuple[str, ...] = ("independent", "dml", "rkd", "tfkd", "ctsl_mkt")
+    methods: tuple[str, ...] = Field(("independent", "dml", "rkd", "tfkd", "ctsl_mkt"), min_length=1)
     """What to compare: methods, ablation rows such as "MLI+MLR", `LONGER`, `WARM`, the baselines "kd" and
     "label_smoothing", or names of `rows`."""
     seeds: int = Field(default=3, ge=1)
