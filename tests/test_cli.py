@@ -153,6 +153,10 @@ def test_a_table_of_any_metric_that_the_records_have(ctsl, tmp_path: Path) -> No
         (("run", "--method", "dml", "--label-noise", "40"), "label_noise"),
         (("run", "--method", "dml", "--set", "epoch=3"), "--set takes epochs"),
         (("run", "--method", "dml", "--set", "epochs=many"), "epochs"),
+        (
+            ("run", "--method", "dml", "--set", "teacher=tiny_cnn"),
+            "teacher 'tiny_cnn' needs a term that learns from it",
+        ),
         (("table",), "`CTSL_RECORDS=results/records ctsl table` reads"),
         (("notebooks", "77"), "NUMBER must be among 00"),
         (

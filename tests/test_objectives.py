@@ -160,11 +160,19 @@ def test_words_of_usual_distillation() -> None:
 
 
 def test_words_leave_out_switches_that_change_nothing() -> None:
-    idle = {"temperature": 4, "margin": 0.5, "teacher": "wide_cnn", "detach_relations": False}
+    idle = {"temperature": 4, "margin": 0.5, "detach_relations": False}
     idle |= {"scale_self_by_t2": True, "update": "sequential"}
     assert Objective.model_validate(idle).in_words == "1 ce"
     assert Objective.model_validate({"ce": 0, "triplet": 1, "label_smoothing": 0.1}).in_words == "1 triplet"
     assert Objective.model_validate({"self": 1, "scale_self_by_t2": True}).in_words == "1 ce + 1 self"
+
+
+def test_a_teacher_from_which_nothing_learns_is_named() -> None:
+    for terms in ({"ce": 1, "response": 1}, {"ce": 1, "self": 0}):
+        with pytest.raises(ValidationError, match="teacher 'wide_cnn' needs a term that learns from it"):
+            Objective.model_validate(terms | {"teacher": "wide_cnn"})
+    known_elsewhere = Objective.model_validate({"extra": {"test_taught": 1}, "teacher": "wide_cnn"})
+    assert known_elsewhere.teacher == "wide_cnn"  # as in the record of a plug-in that is not loaded
 
 
 @pytest.mark.parametrize("copies", [None, frozen(1)])

@@ -143,9 +143,15 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         return self
 
     @model_validator(mode="after")
-    def _teacher_is_no_start(self) -> "Objective":
+    def _teacher_teaches(self) -> "Objective":
         if self.teacher is not None and self.start == "pretrained":
             raise ValueError("start must be 'fresh' with a teacher: there is no own copy to start from")
+        # What a term needs that is not registered here, nobody can say.
+        learns = self.learns_from_frozen or not dict(self.extra).keys() <= REGISTERED.keys()
+        if self.teacher is not None and not learns:
+            raise ValueError(
+                f"teacher {self.teacher!r} needs a term that learns from it, such as self, above 0; got {self.in_words}"
+            )
         return self
 
     @classmethod
