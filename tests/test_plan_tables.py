@@ -1,6 +1,7 @@
 """Plans and their tables, from real short runs."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,32 @@ def test_unknown_methods_and_weights_are_named() -> None:
         plan_from(VALUES | {"weights": {"weight": 1}}, "digits").specs()
 
 
+@pytest.mark.parametrize(
+    ("weights", "method", "missing"),
+    [
+        ({"response": 2}, "rkd", "distance or angle"),
+        ({"response": 2}, "tfkd", "self"),
+        ({"response": 2}, "ctsl_mkt", "distance or angle"),
+        ({"self": 1, "angle": 1}, "dml", "response"),
+        ({"self": 1, "angle": 1}, WARM, "response"),
+        ({"response": 2, "distance": 1}, "MLI+SLI", "self"),
+        ({}, "dml", "response"),
+    ],
+)
+def test_a_method_without_its_own_terms_is_named(weights: dict[str, float], method: str, missing: str) -> None:
+    change = {"weights": weights, "methods": ["independent", method]}
+    with pytest.raises(ValidationError, match=re.escape(f"{method} needs {missing} above 0 in weights")):
+        plan_from(VALUES | change, "digits")
+
+
+def test_a_method_needs_one_term_of_each_of_its_kinds() -> None:
+    names = ["independent", LONGER, "kd", "label_smoothing", "none", "rkd", "MLR"]
+    plan = plan_from(VALUES | {"weights": {"angle": 1}, "methods": names}, "digits")
+    assert plan.objectives["rkd"].active == {"ce": 1, "angle": 1}
+    mine = {"rows": {"dml": {"ce": 1}}, "methods": ["dml"], "weights": {}}  # a row of one's own may be anything
+    assert plan_from(VALUES | mine, "digits").objectives["dml"].active == {"ce": 1}
+
+
 def test_the_table_notebook_shows_the_digits() -> None:
     declared = {name: value for name, (_, value) in declared_parameters(NOTEBOOKS / "10_tables.ipynb").items()}
     assert declared.pop("run_missing") is False and declared.pop("size") is None
@@ -294,7 +321,8 @@ def test_the_notebook_of_re_identification_shows_the_small_profile() -> None:
 
 
 def test_longer_training_keeps_what_independent_training_has() -> None:
-    plan = plan_from(VALUES | {"weights": {"ce": 0.5, "triplet": 1, "self": 1}, "label_smoothing": 0.1}, "digits")
+    own = {"weights": {"ce": 0.5, "triplet": 1, "self": 1}, "methods": ["independent", LONGER]}
+    plan = plan_from(VALUES | own | {"label_smoothing": 0.1}, "digits")
     plain, longer = (plan.objectives[name] for name in ("independent", LONGER))
     assert longer == plain and (longer.ce, longer.triplet, longer.label_smoothing) == (0.5, 1, 0.1)
     warm = plan_from(VALUES | {"start": "pretrained"}, "digits").objectives[LONGER]
@@ -304,4 +332,5 @@ def test_longer_training_keeps_what_independent_training_has() -> None:
 def test_a_setting_is_not_dropped_because_it_is_empty() -> None:
     with pytest.raises(ValidationError, match=r"n_train\n  Input should be a valid integer"):
         plan_from(VALUES | {"n_train": None}, "digits")
-    assert plan_from({"n_train": None, "pairs": [["resnet8"]]}, "cifar10").data == Images(name="cifar10")
+    alone = {"pairs": [["resnet8"]], "methods": ["independent"]}
+    assert plan_from(alone | {"n_train": None}, "cifar10").data == Images(name="cifar10")

@@ -298,7 +298,8 @@ def test_identity_sampling_needs_whole_groups() -> None:
 
 
 def test_claim_c6_is_judged_by_map(root: Path, store: Store) -> None:
-    values = VALUES | {"methods": ["independent", "dml", "rkd", "tfkd", "ctsl_mkt"], "weights": {"self": 1}}
+    values = VALUES | {"methods": ["independent", "dml", "rkd", "tfkd", "ctsl_mkt"]}
+    values["weights"] = {"response": 1, "distance": 1, "angle": 1, "self": 1}
     plan: Plan = plan_from(values, "market1501")
     plan.train(store, processes=1)
     found = {claim.name: claim for claim in judge({"market1501": plan.records(store)})}

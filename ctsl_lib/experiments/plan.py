@@ -15,8 +15,8 @@ from ctsl_lib.environment import suggestion
 from ctsl_lib.errors import shown
 from ctsl_lib.experiments.spec import Record, Spec
 from ctsl_lib.experiments.store import Store
-from ctsl_lib.losses.methods import baselines, factorial, methods
-from ctsl_lib.losses.objective import BUILT_IN, Objective
+from ctsl_lib.losses.methods import METHOD_NAMES, baselines, factorial, methods
+from ctsl_lib.losses.objective import BUILT_IN, GROUPS, Objective
 from ctsl_lib.models.registry import check_network
 from ctsl_lib.training.recipe import Recipe
 
@@ -24,6 +24,8 @@ LONGER = "independent_2x"
 """Independent training for twice the epochs, which is as many as self-learning takes with its first stage."""
 WARM = "ctsl_mkt_warm"
 """The full method with peers that start from the weights of the first stage; the paper leaves open whether they do."""
+NAMED_FOR = METHOD_NAMES | {WARM: METHOD_NAMES["ctsl_mkt"]}
+"""Method -> the kinds of knowledge that it is named for; the names of the eight combinations say it themselves."""
 
 Pair = tuple[str, ...]
 NetworkName = Annotated[str, AfterValidator(check_network)]
@@ -58,6 +60,19 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
             if name not in known:
                 names = ", ".join(known)
                 raise ValueError(f"methods must be among {names}; got {name!r}{suggestion(name, known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _methods_have_their_terms(self) -> "Plan":
+        # Without them a row would be another method under a wrong name, with a difference of exactly 0.
+        for name in (name for name in self.methods if name not in self.rows):
+            for kind in NAMED_FOR.get(name, name).split("+"):
+                terms = GROUPS.get(kind, ())
+                if terms and not any(term in self.objective.active for term in terms):
+                    raise ValueError(
+                        f"{name} needs {' or '.join(terms)} above 0 in weights, which must name every term of the "
+                        f"full method; got {self.objective.in_words}"
+                    )
         return self
 
     def _known(self) -> dict[str, Objective]:
