@@ -15,8 +15,9 @@ from ctsl_lib.cli import main as cli
 from ctsl_lib.cli.reproduce import QUICK
 from ctsl_lib.data.synthetic_market import write_synthetic_market
 from ctsl_lib.experiments.spec import Record
-from ctsl_lib.experiments.store import Store
+from ctsl_lib.experiments.store import Store, read_record
 from ctsl_lib.losses.methods import METHODS
+from ctsl_lib.losses.objective import REGISTERED, Term
 from scripts.campaign.harness import CODE, MAIN
 
 
@@ -104,6 +105,20 @@ def test_run_prints_metrics_and_where_the_record_is(ctsl, tmp_path: Path) -> Non
     assert status == 0, error
     path = Path(output.split()[-1])
     assert path.exists() and '"tiny_resnet"' in path.read_text() and "top1" in output
+
+
+def test_run_sets_a_term_of_a_users_own(ctsl, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = Term(lambda step, k: step.outputs[k].logits.square().mean(), "labels")
+    monkeypatch.setitem(REGISTERED, "test_size", size)
+    given = ("run", "--method", "dml", "--n-train", "60", "--set", "epochs=1")
+    status, said, error = ctsl(*given, "--set", "test_size=0.5")
+    assert status == 0, error
+    record = read_record(Path(said.split()[-1]))
+    assert list(record.spec.objective.active) == ["ce", "response", "test_size"]
+    status, _, error = ctsl(*given, "--set", "test_sise=0.5")
+    assert status == 1 and "did you mean 'test_size'?" in error
+    status, _, error = ctsl("reproduce", "--set", "test_size=0.5")
+    assert status == 1 and "--set takes epochs" in error  # the recipe alone has no terms
 
 
 def record_of_main_job(method: str, seed: int, metrics: dict[str, float]) -> Record:

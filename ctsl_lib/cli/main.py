@@ -31,6 +31,7 @@ from ctsl_lib.environment import (
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.losses.methods import ABLATIONS, METHODS, baselines
+from ctsl_lib.losses.objective import BUILT_IN, REGISTERED, Objective
 from ctsl_lib.models.registry import check_network, network_names
 
 CELL_TIMEOUT = 24 * 3600
@@ -261,16 +262,16 @@ def folder(option: str, path: Path) -> Path:
 
 
 def _with_fields(values: dict[str, Any], *models: BaseModel) -> list[Any]:
-    """Copies of the models with these fields set, each where it exists."""
-    known = [name for model in models for name in type(model).model_fields]
+    """Copies of the models with these fields set, each where it exists; an objective has a user's own terms, too."""
+    own = [name for name in REGISTERED if name not in BUILT_IN]
+    fields = [[*type(one).model_fields, *(own if isinstance(one, Objective) else [])] for one in models]
+    known = [name for names in fields for name in names]
     for name in values:
         if name not in known:
             raise ValueError(f"--set takes {', '.join(known)}; got {name!r}{suggestion(name, known)}")
     return [
-        type(model).model_validate(
-            model.model_dump() | {n: v for n, v in values.items() if n in type(model).model_fields}
-        )
-        for model in models
+        type(model).model_validate(model.model_dump() | {n: v for n, v in values.items() if n in names})
+        for model, names in zip(models, fields, strict=True)
     ]
 
 
