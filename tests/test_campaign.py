@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from ctsl_lib import ROOT
 from ctsl_lib.cli.notebooks import run_notebook
-from ctsl_lib.cli.tables import state_of
+from ctsl_lib.cli.status import state_of
 from ctsl_lib.data.cache import cached
 from ctsl_lib.data.class_folders import read_class_folders
 from ctsl_lib.data.specs import ImageFolder

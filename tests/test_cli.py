@@ -13,6 +13,7 @@ import pytest
 
 from ctsl_lib.cli import main as cli
 from ctsl_lib.cli.reproduce import QUICK
+from ctsl_lib.cli.tables import TABLES
 from ctsl_lib.data.synthetic_market import write_synthetic_market
 from ctsl_lib.experiments.spec import Record
 from ctsl_lib.experiments.store import Store, read_record
@@ -185,6 +186,7 @@ def test_a_table_of_any_metric_that_the_records_have(ctsl, tmp_path: Path) -> No
         (("status", "digits", "-p", "n_train=60", "-p", "methods=[magic]"), "methods must be among independent"),
         (("status", "cifer10"), "got 'cifer10'; did you mean 'cifar10'?"),
         (("claims", "--dataset", "cifar-10"), "got 'cifar-10'; did you mean 'cifar10'?"),
+        (("status", "-p", "epocs=3"), "a plan has no setting 'epocs'; did you mean 'epochs'?"),
         (("status", "cifar10", "-p", "epocs=3"), "a plan has no setting 'epocs'; did you mean 'epochs'?"),
         (
             ("status", "cifar10", "-p", "dataset=cifar100"),
@@ -221,12 +223,20 @@ def test_train_status_and_claims_of_a_table(ctsl, tmp_path: Path) -> None:
     _, more, _ = ctsl("status", "digits", *given, "-p", "seeds=4", "-p", "epochs=1200")
     assert "12 missing; left: about " in more and more.strip().endswith("of one process")
     status, every, _ = ctsl("status")
-    assert status == 0 and [line.split(":")[0] for line in every.splitlines()] == [
-        "digits", "synthetic_market", "cifar10", "cifar100", "tiny_imagenet", "market1501",
-    ]  # fmt: skip
+    assert status == 0 and [line.split(":")[0] for line in every.splitlines()] == list(TABLES)
     for profile in ("small", "short", "paper"):
         status, every, error = ctsl("status", "--profile", profile)
         assert status == 0 and every.splitlines()[-1].startswith("market1501: "), error
+    status, every, error = ctsl("status", "--profile", "digits")
+    assert status == 0, error
+    said = dict(line.split(": ", 1) for line in every.splitlines())
+    assert list(said) == list(TABLES) and "missing; left: " in said["digits"]
+    assert said["market1501"] == "no such table: market1501 has no setting for n_train = 400"
+    status, every, _ = ctsl("status", "-p", "n_train=100")
+    assert status == 0 and [line.split(": ")[0] for line in every.splitlines() if "no such" in line] == [
+        "synthetic_market",
+        "market1501",
+    ]
     status, judged, _ = ctsl("claims")
     assert status == 0 and "Not tested: market1501 (all)." in judged
     assert judged.startswith("no comparison is tested\n")

@@ -22,7 +22,8 @@ import torch
 
 from ctsl_lib.cli.main import main
 from ctsl_lib.cli.notebooks import _transport
-from ctsl_lib.cli.tables import state_of, table_name
+from ctsl_lib.cli.status import KEPT, state_of
+from ctsl_lib.cli.tables import table_name
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.types import RetrievalSplit, Split
 from ctsl_lib.environment import alive
@@ -543,7 +544,7 @@ def test_whatever_is_in_the_place_of_a_file_is_replaced(store: Store, suffix: st
     assert not is_claimed(store.checkpoint(TINY)) and failure(store, TINY) is None
     assert state_of(TINY, store) == ("stopped" if suffix == ".ckpt" else "missing")
     [record] = run_grid([TINY], store, keep_weights=True)
-    assert store.load(TINY, weights=True) == record and state_of(TINY, store) == "done"
+    assert store.load(TINY, weights=True) == record and state_of(TINY, store) == KEPT
     assert sorted(path.suffix for path in place.parent.iterdir()) == [".json", ".pt"]
 
 

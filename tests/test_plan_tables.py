@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from ctsl_lib.cli.notebooks import NOTEBOOKS, declared_parameters
-from ctsl_lib.cli.tables import state_of
+from ctsl_lib.cli.status import BARE, KEPT, lines, state_of
 from ctsl_lib.data.specs import Images
 from ctsl_lib.evidence.published import PUBLISHED, published_values
 from ctsl_lib.evidence.tables import EACH_PEER, export, frame_of, measurements, readable, summary
@@ -199,6 +199,35 @@ def test_states(store: Store) -> None:
     assert state_of(spec, store) == "stopped after epoch 1 of 2"
     run(spec, store)
     assert state_of(spec, store) == "done" and not checkpoint.note_path.exists()
+
+
+def test_a_first_stage_without_its_networks_is_left_where_a_run_needs_them(store: Store) -> None:
+    plan = plan_from(VALUES | {"methods": ["tfkd"], "epochs": 1}, "digits")
+    [(_, first), (_, other), (_, done), (_, lacking)] = plan.runs()
+    for spec in (first, other, done):
+        run(spec, store)
+    recent = list(store)
+
+    def summed_up() -> str:
+        return lines(plan, store, recent, each=False)[0]
+
+    assert [line.split("  ")[-1] for line in lines(plan, store, recent, each=True)[:-1]] == [
+        KEPT,
+        KEPT,
+        "done",
+        "missing",
+    ]
+    assert summed_up().startswith("digits: 3 done, 1 missing; left: ")
+    for spec in (first, other):  # as in a clone, which has no networks
+        store.weights_path(spec).unlink()
+    assert state_of(first, store) == state_of(other, store) == "done"
+    assert state_of(other, store, networks=True) == BARE
+    states = [line.split("  ")[-1] for line in lines(plan, store, recent, each=True)[:-1]]
+    assert states == ["done", BARE, "done", "missing"]  # nothing that is missing learns from the first one
+    assert summed_up().startswith("digits: 2 done, 1 done without networks, 1 missing; left: ")
+    assert "2 runs of unknown cost" in lines(plan, store, [], each=False)[0]
+    run(lacking, store)
+    assert summed_up() == "digits: 4 done" and store.weights_path(other).exists()
 
 
 @pytest.mark.parametrize(

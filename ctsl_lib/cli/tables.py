@@ -2,7 +2,6 @@
 
 import gc
 import os
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +13,11 @@ from ctsl_lib.cli import engines
 from ctsl_lib.data.catalogue import NAMED, check_data_set, retrieval_sets
 from ctsl_lib.data.specs import Images, Market1501
 from ctsl_lib.environment import data_root, suggestion
-from ctsl_lib.errors import GridError
+from ctsl_lib.errors import GridError, explained
 from ctsl_lib.experiments.profiles import load_profile, parse_assignments
 
 if TYPE_CHECKING:
     from ctsl_lib.experiments.plan import Plan
-    from ctsl_lib.experiments.spec import Spec
-    from ctsl_lib.experiments.store import Store
 
 app = typer.Typer()
 Dataset = Annotated[
@@ -161,25 +158,6 @@ def train(
     _print_table(plan)
 
 
-def state_of(spec: "Spec", store: "Store") -> str:
-    """How far a run is.
-
-    Args:
-        spec: of the run.
-        store: where its record would be.
-
-    Returns: done, failed with the reason, running with its epoch, stopped after an epoch (goes on when called
-        again), or missing.
-    """
-    from ctsl_lib.experiments.sharing import failure, progress
-
-    if store.load(spec) is not None:
-        return "done"
-    state = progress(store.checkpoint(spec))
-    reason = failure(store, spec)
-    return state if reason is None or state.startswith("running") else f"failed: {reason}"
-
-
 @contextmanager
 def uncollected() -> Iterator[None]:
     """For a command that reads many records: looking through them for cycles would take a fifth of its time."""
@@ -197,28 +175,30 @@ def status(
     profile: TableProfile = None,
     parameter: Parameter = None,
 ) -> None:
-    """List what is done, running, stopped, failed and missing for a table, stage 1 included, and what it would cost."""
-    every = TABLES if profile is None else ALL  # profiles other than the standard ones do not fit the digits
-    plans = {name: plan_of(name, profile, parameter) for name in (every if dataset is None else [dataset])}
+    """List what is done, running, stopped, failed and missing for a table, stage 1 included, and what is left to pay.
 
-    from ctsl_lib.evidence.labels import pair_name
-    from ctsl_lib.experiments.plan import cost
-    from ctsl_lib.experiments.provenance import default_device, device_name
+    A first stage whose networks are not there, as in a fresh clone, is trained again by a run that learns from them.
+    """
+    plans: dict[str, Plan | ValueError] = {}
+    for name in TABLES if dataset is None else (dataset,):
+        try:
+            plans[name] = plan_of(name, profile, parameter)
+        except ValueError as error:  # a profile need not fit all tables
+            plans[name] = error
+    reasons = [reason for reason in plans.values() if isinstance(reason, ValueError)]
+    if len(reasons) == len(plans):
+        raise reasons[0]
+
+    from ctsl_lib.cli.status import lines
     from ctsl_lib.experiments.store import Store
 
     store = Store()
     recent = store.newest(RECENT)
     for name, plan in plans.items():
-        rows = plan.runs()
-        states = [state_of(spec, store) for _, spec in rows]
-        if dataset is not None:
-            for (method, spec), state in zip(rows, states, strict=True):
-                typer.echo(f"{pair_name(spec.peers):24} {method:14} seed {spec.seed:<3} {spec.key}  {state}")
-        counts = Counter(state.split()[0].strip(":") for state in states)
-        left = [spec for (_, spec), state in zip(rows, states, strict=True) if state != "done"]
-        said = ", ".join(f"{count} {state}" for state, count in counts.items())
-        price = f"; left: {cost(left, recent, device_name(default_device()))}" if left else ""
-        typer.echo(f"{name}: {said}{price}")
+        if isinstance(plan, ValueError):
+            typer.echo(f"{name}: no such table: {explained(plan)}")
+        else:
+            typer.echo("\n".join(lines(plan, store, recent, each=dataset is not None)))
 
 
 @app.command()

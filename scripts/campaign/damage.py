@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ctsl_lib.cli.tables import state_of
+from ctsl_lib.cli.status import state_of
 from ctsl_lib.errors import GridError
 from ctsl_lib.experiments.grid import run_grid
 from ctsl_lib.experiments.run import run
