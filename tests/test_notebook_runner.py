@@ -191,7 +191,11 @@ def test_annotations_are_parsed_never_run(make, tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_the_range_of_a_setting_is_that_of_the_data_set_that_is_asked_for(make) -> None:
+def test_the_range_of_a_setting_is_that_of_the_data_set_that_is_asked_for(
+    make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CTSL_DATA", str(tmp_path))
+    (tmp_path / "my_images").mkdir()
     path = make(parameters='dataset: str = "digits"\nn_train: "Optional[int]" = 400')
     for dataset, n_train in (("cifar100", 8000), ("my_images", None), ("digits", 800)):
         given = {"n_train": n_train, "dataset": dataset}
@@ -204,4 +208,12 @@ def test_the_range_of_a_setting_is_that_of_the_data_set_that_is_asked_for(make) 
         table = NOTEBOOKS / "10_tables.ipynb"
         given = profile_for(table, name, dataset="cifar100") | {"dataset": "cifar100"}
         assert check_parameters(table, given)["n_train"] in (5000, 8000)
-    assert profile_for(table, "small", dataset="market1501") != profile_for(table, "small")
+
+
+def test_a_data_set_that_does_not_exist_is_named(make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CTSL_DATA", str(tmp_path))
+    (tmp_path / "my_images").mkdir()
+    path = make(parameters='dataset: str = "digits"')
+    assert check_parameters(path, {"dataset": "my_images/"}) == {"dataset": "my_images"}
+    with pytest.raises(ValueError, match=r"dataset must be one of .*; got 'cifar10O'; did you mean 'cifar10'"):
+        check_parameters(path, {"dataset": "cifar10O"})

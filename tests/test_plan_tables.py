@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from ctsl_lib.cli.notebooks import NOTEBOOKS, declared_parameters
+from ctsl_lib.cli.notebooks import NOTEBOOKS, profile_for
 from ctsl_lib.cli.status import BARE, KEPT, lines, state_of
 from ctsl_lib.data.specs import Images
 from ctsl_lib.evidence.published import PUBLISHED, published_values
@@ -26,6 +26,7 @@ from ctsl_lib.metrics import COLUMNS
 from ctsl_lib.models.registry import network_names
 from ctsl_lib.models.reid import IMAGENET
 from ctsl_lib.training.recipe import learning_rate_factor
+from tests.notebook_code import parameters_of
 
 VALUES = {
     "pairs": [["tiny_cnn", "tiny_resnet"]],
@@ -280,10 +281,11 @@ def test_a_method_needs_one_term_of_each_of_its_kinds() -> None:
 
 
 def test_the_table_notebook_shows_the_digits() -> None:
-    declared = {name: value for name, (_, value) in declared_parameters(NOTEBOOKS / "10_tables.ipynb").items()}
-    assert declared.pop("run_missing") is False and declared.pop("size") is None
+    declared = parameters_of(NOTEBOOKS / "10_tables.ipynb")
     profile = load_profile("digits")
-    assert profile.pop("run_missing") is True and declared == profile
+    assert declared.pop("run_missing") is False and profile.pop("run_missing") is True
+    assert profile.items() <= declared.items()
+    assert plan_from(declared, "digits").specs() == plan_from(profile, "digits").specs()
     spec, [equal, _] = Spec(), plan_from(profile, "digits").pairs
     plan = plan_from(profile, "digits")
     assert plan.base(equal).model_copy(update={"objective": METHODS["ctsl_mkt"]}) == spec.model_copy(
@@ -311,20 +313,40 @@ def test_the_profile_of_a_teacher_is_the_recipe_of_repdistiller() -> None:
     assert (recipe.epochs, recipe.batch_size, recipe.weight_decay) == (240, 64, 5e-4)
 
 
-@pytest.mark.parametrize("name", ["small", "overnight", "short", "paper"])
-def test_profiles_of_real_images_leave_nothing_of_the_digits_in_the_table(name: str) -> None:
-    assert set(load_profile(name)) | {"dataset", "size"} == set(
-        declared_parameters(NOTEBOOKS / "10_tables.ipynb")
-    )
-    plan = plan_from({"label_noise": 0.4} | load_profile(name), "cifar100")
-    assert plan.data.label_noise == 0
+@pytest.mark.parametrize(
+    ("notebook", "dataset", "name"),
+    [
+        *(("10_tables", "cifar100", name) for name in ("small", "overnight", "short", "paper", "teacher")),
+        *(("13_person_reid", "market1501", name) for name in ("small", "short", "paper")),
+    ],
+)
+def test_a_notebook_shows_the_table_that_the_command_trains(notebook: str, dataset: str, name: str) -> None:
+    path = NOTEBOOKS / f"{notebook}.ipynb"
+    values = parameters_of(path) | profile_for(path, name, dataset=dataset) | {"dataset": dataset}
+    trained = plan_from(load_profile(name, dataset=dataset), dataset)
+    assert plan_from(values, dataset).specs() == trained.specs()
+
+
+@pytest.mark.parametrize(
+    ("notebook", "dataset", "name", "lost"),
+    [
+        ("10_tables", "market1501", "paper", "height, width, initial, images_per_class, optimizer, erasing"),
+        ("10_tables", "synthetic_market", "small", "height, width, images_per_class, erasing"),
+        ("13_person_reid", "market1501", "teacher", "n_train, teacher, compile"),
+    ],
+)
+def test_a_notebook_drops_no_setting_of_its_table(notebook: str, dataset: str, name: str, lost: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"{notebook}.ipynb has no parameter for {lost}, which the profile '{name}'"
+    ):
+        profile_for(NOTEBOOKS / f"{notebook}.ipynb", name, dataset=dataset)
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "tiny_imagenet", "market1501"])
 def test_the_short_profile_is_the_paper_profile_in_fewer_epochs(dataset: str) -> None:
     [notebook] = NOTEBOOKS.glob("13_*.ipynb" if dataset == "market1501" else "10_*.ipynb")
     paper, short = (load_profile(name, dataset=dataset) for name in ("paper", "short"))
-    assert set(paper) | set(short) <= set(declared_parameters(notebook))
+    assert set(paper) | set(short) <= set(parameters_of(notebook))
     may_differ = ("pairs", "epochs", "precision", "compile", "evaluate_every")
     assert all(paper[name] == short[name] for name in paper if name not in may_differ)
     plans = [plan_from(profile, dataset) for profile in (paper, short)]
@@ -335,9 +357,7 @@ def test_the_short_profile_is_the_paper_profile_in_fewer_epochs(dataset: str) ->
 
 
 def test_the_notebook_of_re_identification_shows_the_small_profile() -> None:
-    declared = {
-        name: value for name, (_, value) in declared_parameters(NOTEBOOKS / "13_person_reid.ipynb").items()
-    }
+    declared = parameters_of(NOTEBOOKS / "13_person_reid.ipynb")
     profile = load_profile("small", dataset="synthetic_market")
     defaults = plan_from(profile, "synthetic_market")
     assert plan_from(declared, "synthetic_market") == defaults and profile.items() <= declared.items()

@@ -18,9 +18,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from traitlets.config import Config
 
 from ctsl_lib import ROOT
-from ctsl_lib.data.catalogue import data_class
+from ctsl_lib.data.catalogue import check_data_set, data_class
 from ctsl_lib.environment import shows_progress
 from ctsl_lib.errors import NotebookError
+from ctsl_lib.experiments.plan import plan_names
 from ctsl_lib.experiments.profiles import PROFILES, load_profile
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.losses.objective import Objective
@@ -103,10 +104,13 @@ def check_parameters(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         path: the notebook.
         given: parameter -> value, as a person or a profile gives it.
 
-    Returns: parameter -> value of the declared type.
-    Raises: ValueError on a parameter that the notebook does not have, and on a value that does not fit.
+    Returns: parameter -> value of the declared type; a data set's path in its one spelling.
+    Raises: ValueError on a parameter that the notebook does not have, on a value that does not fit, and on a data set
+        that does not exist.
     """
     declared = declared_parameters(path)
+    if "dataset" in given and "dataset" in declared:
+        given = dict(given) | {"dataset": check_data_set(str(given["dataset"]))}
     models = (*SPECIFIED, data_class(str(given.get("dataset", _default_data_set(declared)))))
     checked = {}
     for name, value in given.items():
@@ -143,9 +147,16 @@ def profile_for(path: Path, name: str, folder: Path = PROFILES, *, dataset: str 
         dataset: that the notebook is given; by default its own.
 
     Returns: parameter -> value.
+    Raises: ValueError if the notebook shows a table and lacks a setting of it: it would show, or train, another one.
     """
     declared = declared_parameters(path)
     settings = load_profile(name, folder, dataset=dataset or _default_data_set(declared))
+    lost = [setting for setting in settings if setting in plan_names() and setting not in declared]
+    if "pairs" in declared and lost:
+        raise ValueError(
+            f"{path.name} has no parameter for {', '.join(lost)}, which the profile {name!r} sets, so its table would "
+            "be another one; `ctsl train` takes the whole profile"
+        )
     return {name: value for name, value in settings.items() if name in declared}
 
 
