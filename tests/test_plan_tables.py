@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -340,6 +341,13 @@ def test_a_notebook_drops_no_setting_of_its_table(notebook: str, dataset: str, n
         ValueError, match=f"{notebook}.ipynb has no parameter for {lost}, which the profile '{name}'"
     ):
         profile_for(NOTEBOOKS / f"{notebook}.ipynb", name, dataset=dataset)
+
+
+def test_an_empty_table_is_not_written_over_another() -> None:
+    for name in ("10_tables", "13_person_reid"):
+        cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+        [source] = [cell.source for cell in cells if cell.cell_type == "code" and "= export(" in cell.source]
+        exec(source, {"table": pd.DataFrame()})  # else it would miss `export`
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "tiny_imagenet", "market1501"])
