@@ -273,7 +273,7 @@ def steep_term() -> Iterator[None]:
 
 def test_weights_that_are_not_finite_after_the_last_step_are_told(data: Dataset, steep_term: None) -> None:
     one_step = Recipe(epochs=1, batch_size=120, learning_rate=1e30)
-    with pytest.raises(NonFiniteLossError, match=r"\S+ of peer 0 is not finite after the last step"):
+    with pytest.raises(NonFiniteLossError, match=r"weights are not finite after epoch 1: \S+ of peer 0"):
         go(data, Objective(steep=1), recipe=one_step)
 
 

@@ -83,7 +83,7 @@ def train(
         batches = Batches(data, recipe, seed, epoch, answers)
         history.add_terms(_epoch(peers, objective, batches, optimizer, scheduler))
         if recipe.evaluates(epoch + 1):
-            history.add_accuracy(epoch + 1, _finite_scores(peers, data, evaluate_on, recipe))
+            history.add_accuracy(epoch + 1, _finite_scores(peers, data, evaluate_on, recipe, epoch + 1))
         if checkpoint is not None:
             state = {
                 "epoch": epoch + 1,
@@ -193,19 +193,21 @@ def _where(epoch: int, step: int) -> str:
     return f"loss is not finite in epoch {epoch + 1}, step {step + 1}: "
 
 
-def _finite_scores(peers: Sequence[Peer], data: Dataset, split: SplitName, recipe: Recipe) -> list[float]:
-    """The accuracy, or mAP, of each peer.
+def _finite_scores(
+    peers: Sequence[Peer], data: Dataset, split: SplitName, recipe: Recipe, epoch: int
+) -> list[float]:
+    """The accuracy, or mAP, of each peer after an epoch.
 
     Raises: NonFiniteLossError if the last step, whose loss was finite, has left weights or embeddings that are not.
     """
     for k, peer in enumerate(peers):
         for name, values in peer.state_dict().items():
             if not torch.isfinite(values).all():
-                raise NonFiniteLossError(f"{name} of peer {k} is not finite after the last step")
+                raise NonFiniteLossError(f"weights are not finite after epoch {epoch}: {name} of peer {k}")
     try:
         return scores(peers, data.split(split), data, recipe.precision)
     except NonFiniteInputError as error:
-        raise NonFiniteLossError(f"{error} after the last step") from None
+        raise NonFiniteLossError(f"{error}, after epoch {epoch}") from None
 
 
 class _Terms:
