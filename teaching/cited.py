@@ -49,7 +49,7 @@ ROWS = {
     "nine_times": Objective(ce=9),
 }
 """Rows of weights that no profile lists: a uniform teacher, and the labels with five and nine times the loss."""
-SHORT = {"@long": "table=cifar100/overnight peers=resnet14+resnet14 seeds=2"}
+SHORT = {"@long": "table=cifar100/overnight peers=resnet14+resnet14 seeds=3"}
 """The long trainings on CIFAR-100, with the seeds of which all rows are there."""
 KNOWN = (*METHODS, LONGER, WARM, *ABLATIONS, *ROWS)
 PARTS = ("", "mean", "range", "each")
@@ -100,7 +100,8 @@ def interval(values: list[float], sign: bool, part: str = "", decimals: str = ""
     if part == "mean":
         text = f"{centre:{plus}.{places}f}"
     elif part == "each":
-        text = " and ".join(f"{value:{plus}.{places}f}" for value in values)
+        *first, last = (f"{value:{plus}.{places}f}" for value in values)
+        text = f"{', '.join(first)} and {last}"
     else:
         half = stats.t.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
         text = f"{centre:{plus}.{places}f} ± {half:.{places}f}"

@@ -91,15 +91,18 @@ def test_the_means_on_real_images_are_those_of_the_records(name: str) -> None:
     )
 
 
-EACH = REAL.replace("part=mean", "part=each")
+LONG = REAL.removesuffix(" part=mean")
 SENTENCES_ON_REAL_IMAGES = (
-    f"above independent training ({{{{ gain ctsl_mkt {EACH} }}}})",
-    f"its rival of equal cost, twice the epochs ({{{{ diff ctsl_mkt independent_2x {EACH} }}}})",
-    f"DML gains {{{{ gain dml {EACH} }}}} at half the cost",
-    'alone reach {{ printed 22 "independent 1 \\d+\\.\\d+ (\\d+\\.\\d+)" }} % in seed 1, '
-    'and {{ printed 22 "independent, 2× epochs 1 \\d+\\.\\d+ (\\d+\\.\\d+)" }} % after twice the epochs',
-    'each other by DML {{ printed 22 "DML 1 \\d+\\.\\d+ (\\d+\\.\\d+)" }} %, '
-    'by CTSL-MKT {{ printed 22 "CTSL-MKT 1 \\d+\\.\\d+ (\\d+\\.\\d+)" }} %',
+    f"above independent training ({{{{ gain ctsl_mkt {LONG} }}}})",
+    f"its rival of equal cost, twice the epochs ({{{{ diff ctsl_mkt independent_2x {LONG} }}}})",
+    f"DML gains {{{{ gain dml {LONG} }}}} at half the cost",
+    f"without self knowledge ({{{{ diff ctsl_mkt MLI+MLR {LONG} }}}})",
+    f"without responses ({{{{ diff ctsl_mkt MLR+SLI {LONG} }}}})",
+    f"without relations ({{{{ diff ctsl_mkt MLI+SLI {LONG} }}}})",
+    'alone reach {{ printed 22 "independent 1, 2 \\d+\\.\\d+ (\\d+\\.\\d+)" }} % (seeds 1 and 2), '
+    'and {{ printed 22 "independent, 2× epochs 1, 2 \\d+\\.\\d+ (\\d+\\.\\d+)" }} % after twice the epochs',
+    'each other by DML {{ printed 22 "DML 1, 2 \\d+\\.\\d+ (\\d+\\.\\d+)" }} %, '
+    'by CTSL-MKT {{ printed 22 "CTSL-MKT 1, 2 \\d+\\.\\d+ (\\d+\\.\\d+)" }} %',
 )
 
 
