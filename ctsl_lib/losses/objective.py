@@ -238,9 +238,9 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
 
     def check_terms(self) -> None:
         """Raise a ValueError if a term has no code; see `term`."""
-        known = dict.fromkeys((*BUILT_IN, *REGISTERED))
-        unknown = [name for name in self.active if name not in known]
+        unknown = [name for name in self.active if name not in BUILT_IN and name not in REGISTERED]
         if unknown:
+            known = dict.fromkeys((*BUILT_IN, *REGISTERED))
             raise ValueError(
                 f"term must be one of {', '.join(known)}; got {', '.join(unknown)}. A term of your own must be in a "
                 "module or file that CTSL_PLUGINS names, so that worker processes know it"

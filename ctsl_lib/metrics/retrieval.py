@@ -51,9 +51,9 @@ def retrieval_metrics(
               \mathrm{mAP} = \mathrm{mean}_q\, \frac1m \sum_{i=1}^m \frac{i}{r_i}
 
     Of two images at the same computed distance, the one that comes first in the gallery ranks first. (Equal embeddings
-    may be rounded to unequal cosine distances.) A query without a right
-    image is left out of both means. (The first published code for this data set computed the average precision by
-    trapezoids, which gives slightly different numbers; later code uses the sum above.)
+    may be rounded to unequal cosine distances.) A query without a right image is left out of both means. (The first
+    published code for this data set computed the average precision by trapezoids, which gives slightly different
+    numbers; later code uses the sum above.)
 
     Args:
         query, gallery: embeddings of one width, with identities and cameras.
