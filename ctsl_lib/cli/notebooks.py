@@ -151,7 +151,8 @@ def profile_for(path: Path, name: str, folder: Path = PROFILES, *, dataset: str 
     """
     declared = declared_parameters(path)
     settings = load_profile(name, folder, dataset=dataset or _default_data_set(declared))
-    lost = [name for name in plan_names() if name in settings and name not in declared]
+    known = plan_names()
+    lost = [setting for setting in settings if setting in known and setting not in declared]
     if "pairs" in declared and lost:
         raise ValueError(
             f"{path.name} has no parameter for {', '.join(lost)}, which the profile {name!r} sets, so its table would "
