@@ -107,6 +107,10 @@ def _named(what: list[str], profile: str | None, parameter: list[str] | None) ->
     alone, store = len(what) == 1, Store()
     if alone and (names_a_data_set(what[0]) or not names_a_run(what[0])):
         return _table(what[0], profile, parameter, store)
+    if profile is not None or parameter:
+        raise ValueError(
+            "--profile and -p say which table of a data set is meant; WHAT names records, which have their settings"
+        )
     for word in what:
         if not names_a_run(word):
             raise ValueError(

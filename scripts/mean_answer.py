@@ -13,11 +13,12 @@ import torch
 import typer
 
 from ctsl_lib.cli.failures import failures_in_one_line
-from ctsl_lib.cli.tables import Parameter, Profile, plan_of, table_name
+from ctsl_lib.cli.tables import Parameter, Profile, plan_of
 from ctsl_lib.data.types import RetrievalSplit
 from ctsl_lib.environment import check_place, expanded, write_atomically
 from ctsl_lib.errors import DataError
 from ctsl_lib.evidence.labels import pair_name
+from ctsl_lib.evidence.tables import table_name
 from ctsl_lib.experiments.plan import Plan
 from ctsl_lib.experiments.spec import Record
 from ctsl_lib.experiments.store import Store

@@ -15,9 +15,10 @@ import pandas as pd
 import typer
 
 from ctsl_lib.cli.failures import failures_in_one_line
-from ctsl_lib.cli.tables import Parameter, Processes, plan_of, table_name
+from ctsl_lib.cli.tables import Parameter, Processes, plan_of
 from ctsl_lib.environment import check_place, expanded, write_atomically
 from ctsl_lib.evidence.statistics import mean_interval
+from ctsl_lib.evidence.tables import table_name
 from ctsl_lib.experiments.grid import process_pool, run_grid
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from ctsl_lib import ROOT
+from ctsl_lib.data.catalogue import PAPER_SETS
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.evidence.claims import (
     CONTRADICTED,
-    DATASETS,
     NOT_TESTED,
     SUPPORTED,
     UNDECIDED,
@@ -133,7 +133,7 @@ def test_noise_and_single_seeds_decide_nothing(template: Record) -> None:
     assert {c.verdict for claim in single for c in claim.comparisons} == {NOT_TESTED}
 
 
-@pytest.mark.parametrize("nothing", [{}, {"cifar10": {}}, {name: {} for name in DATASETS}])
+@pytest.mark.parametrize("nothing", [{}, {"cifar10": {}}, {name: {} for name in PAPER_SETS}])
 def test_without_records_nothing_is_tested(nothing: dict) -> None:
     claims = judge(nothing)
     assert {claim.verdict for claim in claims} == {NOT_TESTED}

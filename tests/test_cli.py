@@ -243,6 +243,11 @@ def test_train_status_and_claims_of_a_table(ctsl, tmp_path: Path) -> None:
     said = [line for line in judged.splitlines() if line.endswith(": not tested.")]
     assert [line[:2] for line in said] == ["C1", "C2", "C3", "C4", "C5", "C6", "E1", "E2"]
     assert judged.count("\n- Not tested: ") == len(said)
+    status, judged, error = ctsl("claims", "--profile", "digits")
+    reason = "market1501: no such table: market1501 has no setting for n_train = 400"
+    assert status == 0 and judged.startswith(f"{reason}\n"), error
+    status, _, error = ctsl("claims", "--profile", "digits", "--dataset", "cifar10", "--dataset", "market1501")
+    assert status == 1 and reason in error
     _, every, _ = ctsl("claims", "--all", "--profile", "small")
     rows = [line for line in every.splitlines() if line.endswith("not tested")]
     assert len(rows) == 10 * (4 + 7 + 2 + 2 + 1 + 1 + 1) + 3  # ten places; C5 has as many; C6

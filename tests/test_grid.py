@@ -23,11 +23,11 @@ import torch
 from ctsl_lib.cli.main import main
 from ctsl_lib.cli.notebooks import _transport
 from ctsl_lib.cli.status import KEPT, state_of
-from ctsl_lib.cli.tables import table_name
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.types import RetrievalSplit, Split
 from ctsl_lib.environment import alive
 from ctsl_lib.errors import DataError, GridError, PlanError, RunClaimedError, WorkerDiedError
+from ctsl_lib.evidence.tables import table_name
 from ctsl_lib.experiments import run as runs
 from ctsl_lib.experiments.grid import Work, grid, process_pool, run_grid
 from ctsl_lib.experiments.plan import plan_from

@@ -239,6 +239,11 @@ def test_a_first_stage_without_its_networks_is_left_where_a_run_needs_them(store
         ({"pairs": []}, "pairs"),
         ({"pairs": [["resnet8"], []]}, r"pairs\.1\n"),
         ({"methods": []}, "methods"),
+        ({"methods": ["dml", "rkd", "dml"]}, "methods must name each once; got 'dml' 2 times"),
+        (
+            {"pairs": [["resnet8", "resnet8"]] * 2},
+            r"pairs must name each once; got \('resnet8', 'resnet8'\) 2 times",
+        ),
         ({"seeds": 0}, "seeds"),
         ({"schedule": "linear"}, "schedule"),
     ],

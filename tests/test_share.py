@@ -326,6 +326,9 @@ def test_several_words_are_runs(ctsl) -> None:
     status, _, error = ctsl("export", "digits", QUICK.key)
     assert status == 1 and error.startswith("error: WHAT must be records, each by its key,")
     assert error.endswith("or else a single data set; got 'digits' among 2\n") and len(error.splitlines()) == 1
+    for given in (("--profile", "digits"), ("-p", "seeds=2")):
+        status, _, error = ctsl("export", QUICK.key, *given)
+        assert status == 1 and error.startswith("error: --profile and -p say which table of a data set is meant")
 
 
 @pytest.mark.slow

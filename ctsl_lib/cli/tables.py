@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ctsl_lib.cli import engines
-from ctsl_lib.data.catalogue import NAMED, check_data_set, retrieval_sets
+from ctsl_lib.data.catalogue import NAMED, PAPER_SETS, check_data_set, retrieval_sets
 from ctsl_lib.data.specs import Images, Market1501
 from ctsl_lib.environment import data_root, suggestion
 from ctsl_lib.errors import GridError, explained
@@ -40,9 +40,7 @@ Processes = Annotated[
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each run; they change last digits.")]
 RECENT = 2000
 """Records that estimates of cost rest on, the newest ones."""
-ALL = ("cifar10", "cifar100", "tiny_imagenet", "market1501")
-"""The four data sets that the paper's claims speak of."""
-TABLES = ("digits", "synthetic_market", *ALL)
+TABLES = ("digits", "synthetic_market", *PAPER_SETS)
 """The data sets that `ctsl status` goes through."""
 
 
@@ -63,6 +61,24 @@ def plan_of(dataset: str, profile: str | None, parameter: list[str] | None) -> "
         if name in changes:
             raise ValueError(f"{name} is a parameter of notebooks; this command works on {dataset}")
     return plan_from(load_profile(profile, dataset=dataset) | changes, dataset)
+
+
+def _plans(
+    names: Sequence[str], profile: str | None, parameter: list[str] | None
+) -> "tuple[dict[str, Plan], dict[str, str]]":
+    """The plans of several tables, and for those that the profile does not fit the reason.
+
+    Raises: ValueError if it fits none of them.
+    """
+    plans, errors = {}, {}
+    for name in names:
+        try:
+            plans[name] = plan_of(name, profile, parameter)
+        except ValueError as error:
+            errors[name] = error
+    if not plans:
+        raise next(iter(errors.values()))
+    return plans, {name: f"{name}: no such table: {explained(error)}" for name, error in errors.items()}
 
 
 @app.command()
@@ -179,26 +195,19 @@ def status(
 
     A first stage whose networks are not there, as in a fresh clone, is trained again by a run that learns from them.
     """
-    plans: dict[str, Plan | ValueError] = {}
-    for name in TABLES if dataset is None else (dataset,):
-        try:
-            plans[name] = plan_of(name, profile, parameter)
-        except ValueError as error:  # a profile need not fit all tables
-            plans[name] = error
-    reasons = [reason for reason in plans.values() if isinstance(reason, ValueError)]
-    if len(reasons) == len(plans):
-        raise reasons[0]
+    names = TABLES if dataset is None else (dataset,)
+    plans, reasons = _plans(names, profile, parameter)
 
     from ctsl_lib.cli.status import lines
     from ctsl_lib.experiments.store import Store
 
     store = Store()
     recent = store.newest(RECENT)
-    for name, plan in plans.items():
-        if isinstance(plan, ValueError):
-            typer.echo(f"{name}: no such table: {explained(plan)}")
+    for name in names:
+        if name in reasons:
+            typer.echo(reasons[name])
         else:
-            typer.echo("\n".join(lines(plan, store, recent, each=dataset is not None)))
+            typer.echo("\n".join(lines(plans[name], store, recent, each=dataset is not None)))
 
 
 @app.command()
@@ -209,7 +218,11 @@ def claims(
     every: Annotated[bool, typer.Option("--all", help="List comparisons that are not tested, too.")] = False,
 ) -> None:
     """Judge the paper's claims by the records that are there: the comparisons, then each claim in words."""
-    plans = {name: plan_of(name, profile, parameter) for name in dataset or ALL}
+    plans, reasons = _plans(dataset or PAPER_SETS, profile, parameter)
+    if dataset and reasons:
+        raise ValueError("; ".join(reasons.values()))
+    for reason in reasons.values():
+        typer.echo(reason)
 
     import pandas as pd
 
@@ -224,19 +237,9 @@ def claims(
     typer.echo("\n" + "\n\n".join(in_words(claim).replace("**", "") for claim in judged))
 
 
-def table_name(dataset: str) -> str:
-    """The name of a data set's table files: its own name, or for images at a path all of the path.
-
-    >>> table_name("cifar10"), table_name("my_images"), table_name("birds/small"), table_name("birds/small.zip")
-    ('cifar10', 'my_images', 'birds__small', 'birds__small.zip')
-    """
-    parts = Path(os.path.normpath(dataset)).parts
-    return "__".join(part.strip(os.sep) for part in parts if part.strip(os.sep))
-
-
 def _print_table(plan: "Plan") -> None:
     from ctsl_lib.evidence.labels import metric_label
-    from ctsl_lib.evidence.tables import EACH_PEER, export, measurements, readable, summary
+    from ctsl_lib.evidence.tables import EACH_PEER, export, measurements, readable, summary, table_name
 
     metric, frame = plan.data.metric, measurements(plan)
     also = ["rank1"] if "rank1" in frame else []

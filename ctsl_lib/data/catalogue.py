@@ -8,6 +8,8 @@ from ctsl_lib.environment import data_root, suggestion
 
 NAMED = tuple(get_args(Images.model_fields["name"].annotation))
 """Published sets of real images."""
+PAPER_SETS = ("cifar10", "cifar100", "tiny_imagenet", "market1501")
+"""The four data sets that the paper's claims speak of."""
 
 
 def retrieval_sets() -> tuple[str, ...]:

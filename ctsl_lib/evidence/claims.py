@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ctsl_lib.data.catalogue import retrieval_sets
+from ctsl_lib.data.catalogue import PAPER_SETS, retrieval_sets
 from ctsl_lib.evidence.labels import label, pair_name
 from ctsl_lib.evidence.statistics import Interval, mean_interval
 from ctsl_lib.experiments.plan import LONGER, WARM
@@ -31,8 +31,6 @@ Place = tuple[str, tuple[str, ...]]
 SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = VERDICTS = (
     "supported", "contradicted", "undecided", "not tested",
 )  # fmt: skip
-DATASETS = ("cifar10", "cifar100", "tiny_imagenet", "market1501")
-"""The four data sets that the paper's claims speak of."""
 SMALL_NETWORKS = ("mobilenetv2", "shufflenetv2", "reid_mobilenetv2", "reid_shufflenetv2", "tiny_cnn")
 """The paper's small networks, and the smaller one of the built-in pairs, which stands for them on the digits."""
 SMALL_PAIR = SMALL_NETWORKS[:2]
@@ -175,7 +173,7 @@ def _over(
 
 def asked_of(evidence: Mapping[str, Records]) -> tuple[str, ...]:
     """The data sets that the claims are judged on: the paper's four, or those of evidence that names any other."""
-    return tuple(evidence) if set(evidence) - set(DATASETS) else DATASETS
+    return tuple(evidence) if set(evidence) - set(PAPER_SETS) else PAPER_SETS
 
 
 def _places(evidence: Mapping[str, Records]) -> list[Place]:
@@ -195,7 +193,7 @@ def judge(evidence: Mapping[str, Records]) -> list[Claim]:
     """
     over, places, asked = partial(_over, evidence), _places(evidence), asked_of(evidence)
     persons = [name for name in asked if name in retrieval_sets()]
-    where = "all four data sets" if asked == DATASETS else ", ".join(asked)
+    where = "all four data sets" if asked == PAPER_SETS else ", ".join(asked)
     rivals = ("independent", "dml", "rkd", "tfkd")
     return [
         Claim(
@@ -231,7 +229,7 @@ def _c5(evidence: Mapping[str, Records], places: Sequence[Place]) -> list[Compar
     """C5: small networks by their own accuracy, mixed pairs by the mean over their peers."""
     small = [(dataset, pair) for dataset, pair in places if set(pair) & set(SMALL_NETWORKS)]
     mixed = [(dataset, pair) for dataset, pair in places if len(set(pair)) > 1]
-    if asked_of(evidence) == DATASETS:  # the paper's networks without records stand there as not tested
+    if asked_of(evidence) == PAPER_SETS:  # the paper's networks without records stand there as not tested
         trained = {network for _, pair in small for network in pair}
         small += [("cifar100", (network, network)) for network in SMALL_PAIR if network not in trained]
         mixed = mixed or [("cifar100", SMALL_PAIR)]

@@ -1,5 +1,6 @@
 """Records -> one tidy frame -> one summary in numbers -> one table to read."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -213,6 +214,16 @@ def _number(value: float, pattern: str) -> str:
 def _published(published: pd.DataFrame, network: str, method: str) -> str:
     same = published[(published["network"] == network) & (published["method"] == method)]
     return " / ".join(f"{value:g}" for value in same["value"]) or "–"
+
+
+def table_name(dataset: str) -> str:
+    """The name of a data set's table files: its own name, or for images at a path all of the path.
+
+    >>> table_name("cifar10"), table_name("my_images"), table_name("birds/small"), table_name("birds/small.zip")
+    ('cifar10', 'my_images', 'birds__small', 'birds__small.zip')
+    """
+    parts = Path(os.path.normpath(dataset)).parts
+    return "__".join(part.strip(os.sep) for part in parts if part.strip(os.sep))
 
 
 def export(table: pd.DataFrame, shown: pd.DataFrame, folder: Path, name: str) -> tuple[Path, Path]:

@@ -1,6 +1,6 @@
 """A plan names all runs behind a table: pairs of networks, methods, seeds, one recipe. It can estimate their cost."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
@@ -52,6 +52,14 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     """The fixed teacher of the baseline "kd"."""
     initial: Literal["random", "imagenet"] = "random"
     recipe: Recipe
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "Plan":
+        for name, listed in (("pairs", self.pairs), ("methods", self.methods)):
+            for one, count in Counter(listed).items():
+                if count > 1:
+                    raise ValueError(f"{name} must name each once; got {shown(one)} {count} times")
+        return self
 
     @model_validator(mode="after")
     def _known_methods(self) -> "Plan":
