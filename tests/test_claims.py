@@ -240,6 +240,10 @@ def test_a_claim_in_words() -> None:
     m = [Comparison("there", "A over B", (1.0, -1.0, 0.3))] * 5
     said = in_words(Claim("C9", "", [Comparison("here", "A over B", (-1.0, -1.4, -0.9)), *m]))
     assert "Below zero, but not if corrected for 6 comparisons: here, A over B: -1.10" in said
+    mild, clear = ((-1.0, -1.4, -0.9), (-9.0, -9.1, -8.9))
+    said = in_words(Claim("C9", "", [Comparison("here", "A", mild), Comparison("here", "B", clear), *m[1:]]))
+    assert "**contradicted**" in said and "Contradicted: here, B: -9.00" in said
+    assert "Below zero, but not if corrected for 6 comparisons: here, A: -1.10" in said
     said = in_words(
         Claim("C9", "", [Comparison("here", "A over B", (-1, -2, -3)), Comparison("here", "A over C", ())])
     )

@@ -169,7 +169,13 @@ def test_readable_export_and_published(trained: tuple[Plan, Store], tmp_path: Pa
 
 def test_a_published_value_needs_a_source(tmp_path: Path) -> None:
     (tmp_path / "paper.csv").write_text(",".join(PUBLISHED) + "\ncifar100,resnet18,ctsl_mkt,80,top1,,\n")
-    with pytest.raises(ValueError, match="each row must have a value and a source; row 2 has not"):
+    missing = "each row must have a number as its value and a source, unlike that of .*, network resnet18"
+    with pytest.raises(ValueError, match=missing):
+        published_values("cifar100", "paper", tmp_path)
+    (tmp_path / "paper.csv").write_text(
+        ",".join(PUBLISHED) + "\ncifar100,resnet18,ctsl_mkt,70.1 %,top1,,Tab. 2\n"
+    )
+    with pytest.raises(ValueError, match=f"{missing}, method ctsl_mkt, value 70.1 %"):
         published_values("cifar100", "paper", tmp_path)
     assert published_values("cifar100", "paper", tmp_path / "nowhere").empty
     assert published_values("cifar100", "paper").empty

@@ -128,7 +128,7 @@ def test_records_of_real_images_are_shown_as_soon_as_they_are_there(
         for (_, method), specs in real.plan(*split).specs().items():
             for spec in specs:
                 if (method, spec.seed) != ("independent_2x", 2):
-                    gained = spec.objective != METHODS["independent"]
+                    gained = spec.objective != METHODS["independent"] and 1 + 0.02 * (spec.seed - 1)
                     store.save(made_up(spec, 30 + spec.data.n_train / 5000 + spec.seed + gained))
     own = {name: value for name, value in real._asdict().items() if name not in ("label_noise", "rows")}
     run_notebook(PATH, tmp_path / "done.ipynb", own | {"label_noises": [0, 0.2]})
@@ -137,7 +137,8 @@ def test_records_of_real_images_are_shown_as_soon_as_they_are_there(
     said = "\n".join(output.get("text") or output.get("data", {}).get("text/markdown", "") for output in outputs)
     assert said.count("cifar100, right labels: 56 of 60 runs have records.") == 2
     assert "cifar100, 20 % random labels: 0 of 60 runs have records." in said
-    assert said.count("- CTSL-MKT: better at 50 (+1.00 ± 0.00), 100 (+1.00 ± 0.00), 200 (+1.00 ± 0.00)") == 4
+    for gain in ("+1.00 ± 0.05", "+0.99 ± 0.13"):  # of three seeds; over twice the epochs of two
+        assert said.count(f"- CTSL-MKT: better at 50 ({gain}), 100 ({gain}), 200 ({gain})") == 2
     pictures = [
         output.metadata["image/png"]["alt"] for output in outputs if "image/png" in output.get("data", {})
     ]

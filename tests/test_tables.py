@@ -42,6 +42,8 @@ def test_interval_of_one_value_has_no_bounds() -> None:
     assert found.mean == 7 and math.isnan(found.low) and not found.excludes_zero and str(found) == "7.00"
     with pytest.raises(ValueError, match="values must be a non-empty list"):
         mean_interval([])
+    with pytest.raises(ValueError, match="confidence must be between 0 and 1, got 95"):
+        mean_interval([1, 2], 95)
 
 
 def test_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -68,6 +70,35 @@ def test_pairs_only_seeds_that_both_have() -> None:
     apart = pd.DataFrame({"independent": [1.0, np.nan], "dml": [np.nan, 1.0]})
     with pytest.raises(ValueError, match="no seed in common"):
         paired_difference(apart, "dml")
+
+
+def test_equal_differences_decide_nothing() -> None:
+    table = summary(frame({"independent": [50, 70, 90], "dml": [51, 71, 91]}))
+    assert readable(table).loc["DML", "difference from independent"] == "+1.00 ± 0.00"
+    assert not mean_interval([0.1 + 0.2, 0.3]).excludes_zero and mean_interval([0.3, 0.30001]).excludes_zero
+
+
+def test_several_pairs_are_not_mixed() -> None:
+    one, other = frame({"independent": [80, 81], "dml": [80, 81]}), frame({"independent": [60, 61]})
+    both = pd.concat([one.assign(pair="a + a"), other.assign(pair="b + b")])
+    both = both.assign(best=90, parameters=10, epochs=1)
+    with pytest.raises(
+        ValueError, match=r"must be of one pair, got a \+ a, b \+ b; choose one, or keep them apart"
+    ):
+        summary(both)
+    assert summary(both, by=["pair"]).loc[("a + a", "dml"), "difference"] == 0
+
+
+def test_what_a_method_lacks_is_empty_and_hides_nothing_else() -> None:
+    rows = frame({"independent": [50, 70], "dml": [53, 73]}).assign(
+        seconds=np.nan, sharpness=[np.nan, np.nan, 4, 6]
+    )
+    table = summary(rows, also=["seconds", "sharpness"])
+    assert table.loc["dml", "difference"] == 3 and table["seconds_n"].tolist() == [0, 0]
+    assert table.loc["dml", "sharpness"] == 5 and table.loc["independent", "sharpness_n"] == 0
+    text = readable(table)
+    assert text["seconds (s)"].tolist() == ["–", "–"] and text["sharpness (%)"]["DML"].startswith("5.00 ± ")
+    assert pivot(rows, peer=2).columns.tolist() == ["independent", "dml"] and not len(pivot(rows, peer=2))
 
 
 def test_readable_marks_what_excludes_zero() -> None:
@@ -111,6 +142,9 @@ def test_factorial_effects_of_a_known_model() -> None:
     assert (found["high"] - found["low"]).abs().max() < 1e-9 and set(found["n"]) == {3}
     with pytest.raises(ValueError, match=r"missing: MLR\+SLI"):
         factorial_effects(frame({name: row for name, row in rows.items() if name != "MLR+SLI"}))
+    pd.testing.assert_frame_equal(factorial_effects(frame(rows | {"kd": [40, 40]})), found)  # another method
+    with pytest.raises(ValueError, match="effects need a seed that all eight ablation rows have"):
+        factorial_effects(frame(rows | {"MLR+SLI": [np.nan, np.nan, np.nan]}))
 
 
 def test_peers_are_averaged_and_the_seed_is_the_unit(store: Store) -> None:

@@ -9,7 +9,6 @@ below zero by chance, so a claim with m tested comparisons is contradicted only 
 confidence, 1 - 0.05/m. It is not tested if none of them is, and undecided in all other cases.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -28,9 +27,8 @@ Records = Mapping[tuple[tuple[str, ...], str], Sequence[Record]]
 """(pair, method) -> records, as `Plan.records` gives them."""
 Place = tuple[str, tuple[str, ...]]
 """Data set and pair."""
-SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = VERDICTS = (
-    "supported", "contradicted", "undecided", "not tested",
-)  # fmt: skip
+VERDICTS = ("supported", "contradicted", "undecided", "not tested")
+SUPPORTED, CONTRADICTED, UNDECIDED, NOT_TESTED = VERDICTS
 SMALL_NETWORKS = ("mobilenetv2", "shufflenetv2", "reid_mobilenetv2", "reid_shufflenetv2", "tiny_cnn")
 """The paper's small networks, and the smaller one of the built-in pairs, which stands for them on the digits."""
 SMALL_PAIR = SMALL_NETWORKS[:2]
@@ -53,16 +51,11 @@ class Comparison(NamedTuple):
         return mean_interval(self.differences)
 
     @property
-    def tied(self) -> bool:
-        """Whether all seeds gave the same difference, but for rounding."""
-        return math.isclose(min(self.differences), max(self.differences), abs_tol=1e-9)
-
-    @property
     def verdict(self) -> str:
         """On which side of zero the interval lies."""
         if len(self.differences) < 2:
             return NOT_TESTED
-        if self.tied or not self.effect.excludes_zero:
+        if not self.effect.excludes_zero:
             return UNDECIDED
         return SUPPORTED if self.effect.low > 0 else CONTRADICTED
 
@@ -77,13 +70,22 @@ class Claim(NamedTuple):
     @property
     def verdict(self) -> str:
         """Supported only if every comparison is; contradicted if one is, corrected for their number."""
-        tested = len(self.comparisons) - len(self.having(NOT_TESTED))
-        if tested == 0:
+        if self.tested == 0:
             return NOT_TESTED
         if len(self.having(SUPPORTED)) == len(self.comparisons):
             return SUPPORTED
-        against = [mean_interval(one.differences, 1 - 0.05 / tested) for one in self.having(CONTRADICTED)]
-        return CONTRADICTED if any(effect.high < 0 for effect in against) else UNDECIDED
+        return CONTRADICTED if self.contradicting else UNDECIDED
+
+    @property
+    def tested(self) -> int:
+        """The number of comparisons that are tested: m of the correction."""
+        return len(self.comparisons) - len(self.having(NOT_TESTED))
+
+    @property
+    def contradicting(self) -> list[Comparison]:
+        """The comparisons that lie below zero even if corrected for their number."""
+        below = self.having(CONTRADICTED)
+        return [one for one in below if mean_interval(one.differences, 1 - 0.05 / self.tested).high < 0]
 
     def having(self, verdict: str) -> list[Comparison]:
         """The comparisons with this verdict."""

@@ -54,11 +54,9 @@ def in_words(claim: Claim) -> str:
         said.append(
             f"Supported in {len(supported)} comparisons. The interval closest to zero: {_shown(closest)}."
         )
-    against = "Contradicted"
-    if claim.verdict != CONTRADICTED:
-        tested = len(claim.comparisons) - len(untested)
-        against = f"Below zero, but not if corrected for {tested} comparisons"
-    said += [f"{against}: {_shown(one)}." for one in claim.having(CONTRADICTED)]
+    for one in claim.having(CONTRADICTED):
+        corrected = f"Below zero, but not if corrected for {claim.tested} comparisons"
+        said.append(f"{'Contradicted' if one in claim.contradicting else corrected}: {_shown(one)}.")
     said += [f"Undecided: {_shown(one)}. {_takes(one)}" for one in claim.having(UNDECIDED)]
     if untested:
         said.append(f"Not tested: {_untested(claim.comparisons)}.")
@@ -86,7 +84,7 @@ def _shown(one: Comparison) -> str:
 
 
 def _takes(one: Comparison) -> str:
-    if one.tied:
+    if one.effect.tied:
         return "All seeds gave the same difference, so nobody can say how many seeds would decide it."
     needed, against = seeds_to_decide(one.differences), " against the claim" if one.effect.mean < 0 else ""
     if needed is None:

@@ -23,6 +23,20 @@ def metric_label(metric: str) -> str:
     return {"top1": "top-1", "rank1": "rank-1"}.get(metric, metric)
 
 
+UNITS = {"seconds": "s", "wall_time": "s", "epochs": "", "parameters": ""}
+"""Of the columns of a tidy frame that are no percentages."""
+
+
+def with_unit(metric: str) -> str:
+    """How a metric is written where its unit must be told.
+
+    >>> with_unit("top1"), with_unit("seconds"), with_unit("parameters")
+    ('top-1 (%)', 'seconds (s)', 'parameters')
+    """
+    unit = UNITS.get(metric, "%")
+    return f"{metric_label(metric)} ({unit})" if unit else metric_label(metric)
+
+
 def pair_name(pair: tuple[str, ...]) -> str:
     """How a group of networks is written."""
     return " + ".join(pair)

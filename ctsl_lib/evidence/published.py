@@ -20,13 +20,16 @@ def published_values(dataset: str, name: str = "others", folder: Path = PAPER) -
         folder: where the CSV files are.
 
     Returns: a row for each value, with the columns `PUBLISHED`; none where there is no file.
-    Raises: ValueError where a row has no source or the columns are others.
+    Raises: ValueError where a row has no source or no number, or the columns are others.
     """
     path = folder / f"{name}.csv"
     frame = pd.read_csv(path, comment="#") if path.exists() else pd.DataFrame(columns=list(PUBLISHED))
     if tuple(frame.columns) != PUBLISHED:
         raise ValueError(f"{path} must have the columns {', '.join(PUBLISHED)}; got {', '.join(frame.columns)}")
-    unsourced = frame[frame["source"].isna() | frame["value"].isna()]
+    numbers = pd.to_numeric(frame["value"], errors="coerce")
+    unsourced = frame[frame["source"].isna() | numbers.isna()]
     if len(unsourced):
-        raise ValueError(f"{path}: each row must have a value and a source; row {unsourced.index[0] + 2} has not")
+        row = ", ".join(f"{name} {unsourced.iloc[0][name]}" for name in PUBLISHED[:4])
+        raise ValueError(f"{path}: each row must have a number as its value and a source, unlike that of {row}")
+    frame["value"] = numbers
     return frame[frame["dataset"] == dataset].reset_index(drop=True)

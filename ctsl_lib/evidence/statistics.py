@@ -1,5 +1,6 @@
 """Means, intervals, paired differences, effects of the factorial."""
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
@@ -22,8 +23,13 @@ class Interval(NamedTuple):
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
+        """Whether the whole interval lies on one side of zero; equal values, which have no spread, decide nothing."""
+        return not self.tied and (self.low > 0 or self.high < 0)
+
+    @property
+    def tied(self) -> bool:
+        """Whether all values are the same, but for rounding."""
+        return math.isclose(self.low, self.high, abs_tol=1e-9)
 
     @property
     def half(self) -> float:
@@ -52,8 +58,10 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
         confidence: between 0 and 1.
 
     Returns: the interval; without bounds (NaN) for a single value.
-    Raises: ValueError if there is no value.
+    Raises: ValueError if there is no value, or on a confidence out of range.
     """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
     sample = np.asarray(values, dtype=float)
     if sample.ndim != 1 or len(sample) == 0:
         raise ValueError(f"values must be a non-empty list of numbers, got shape {sample.shape}")
@@ -70,15 +78,23 @@ def pivot(frame: pd.DataFrame, metric: str = "top1", peer: int | None = None) ->
     The seed is the unit of replication: peers of one run are not independent of one another.
 
     Args:
-        frame: a tidy frame, see `tables.frame_of`.
+        frame: a tidy frame of one pair, see `tables.frame_of`.
         metric: one of its columns.
         peer: whose metric, counted from 1; by default the mean over the peers of a run.
 
-    Returns: seeds x methods, the methods in the order of the frame; NaN where a method lacks a seed.
+    Returns: seeds x methods, the methods in the order of the frame; NaN where a method lacks a seed, or its runs the
+        metric.
+    Raises: ValueError on several pairs, whose differences a mean over them would mix.
     """
+    pairs = list(dict.fromkeys(frame["pair"])) if "pair" in frame else []
+    if len(pairs) > 1:
+        raise ValueError(
+            f"the frame must be of one pair, got {', '.join(pairs)}; choose one, or keep them apart (by=['pair'])"
+        )
     chosen = frame if peer is None else frame[frame["peer"] == peer]
     order = list(dict.fromkeys(frame["method"]))
-    return chosen.pivot_table(index="seed", columns="method", values=metric, aggfunc="mean")[order]
+    means = chosen.pivot_table(index="seed", columns="method", values=metric, aggfunc="mean")
+    return means.reindex(columns=order)
 
 
 def paired_difference(values: pd.DataFrame, method: str, baseline: str = "independent") -> Interval:
@@ -109,16 +125,14 @@ def factorial_effects(frame: pd.DataFrame, metric: str = "top1") -> pd.DataFrame
     two factors, it is half of (effect of A with B) - (effect of A without B): 0 where effects add up.
 
     Args:
-        frame: a tidy frame of all eight rows, see `tables.frame_of`; seeds that lack one are left out.
+        frame: a tidy frame of all eight rows, see `tables.frame_of`; seeds that lack one are left out, and so are
+            other methods.
         metric: one of its columns.
 
     Returns: a row for each of the seven contrasts: effect, low, high (in the metric's unit) and n, the seeds.
-    Raises: ValueError if a row is missing.
+    Raises: ValueError if a row is missing, or if no seed has all rows.
     """
-    values = pivot(frame, metric).dropna()
-    missing = [row for row in ABLATIONS if row not in values]
-    if missing:
-        raise ValueError(f"effects need all eight ablation rows, missing: {', '.join(missing)}")
+    values = ablation_rows(frame, metric)
     rows = {}
     for size in range(1, len(GROUPS) + 1):
         for chosen in combinations(GROUPS, size):
@@ -127,6 +141,23 @@ def factorial_effects(frame: pd.DataFrame, metric: str = "top1") -> pd.DataFrame
             rows[" × ".join(chosen)] = mean_interval(contrast.to_numpy())._asdict()
     table = pd.DataFrame.from_dict(rows, orient="index").rename(columns={"mean": "effect"})
     return table.rename_axis("contrast")
+
+
+def ablation_rows(frame: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
+    """The values of the eight ablation rows, for the seeds that have all of them.
+
+    Args, Raises: see `factorial_effects`.
+
+    Returns: seeds x rows, see `pivot`.
+    """
+    values = pivot(frame, metric)
+    missing = [row for row in ABLATIONS if row not in values]
+    if missing:
+        raise ValueError(f"effects need all eight ablation rows, missing: {', '.join(missing)}")
+    complete = values[list(ABLATIONS)].dropna()
+    if complete.empty:
+        raise ValueError("effects need a seed that all eight ablation rows have; there is none")
+    return complete
 
 
 def effect_intervals(table: pd.DataFrame) -> dict[str, Interval]:

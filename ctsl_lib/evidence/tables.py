@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ctsl_lib.environment import write_atomically
-from ctsl_lib.evidence.labels import label, metric_label, pair_name
+from ctsl_lib.evidence.labels import label, pair_name, with_unit
 from ctsl_lib.evidence.statistics import NO_INTERVAL, Interval, mean_interval, paired_difference, pivot
 from ctsl_lib.experiments.plan import Plan
 from ctsl_lib.experiments.spec import Record, Spec
@@ -135,14 +135,20 @@ def _rows(
     for method in values:
         shared = 0 if method == baseline or baseline not in values else len(values[[method, baseline]].dropna())
         difference = paired_difference(values, str(method), baseline) if shared else NO_INTERVAL
-        row = _cells(mean_interval(values[method].dropna().to_numpy())) | _cells(difference, "difference")
+        row = _cells(_mean(values[method])) | _cells(difference, "difference")
         for name, other in others.items():
-            row |= _cells(mean_interval(other[method].dropna().to_numpy()), name)
+            row |= _cells(_mean(other[method]), name)
         if details:
             own = frame[frame["method"] == method]
             row |= {name: float(own[name].mean()) for name, _, _ in _DETAILS}
         rows[str(method)] = row
     return rows
+
+
+def _mean(values: pd.Series) -> Interval:
+    """Over the seeds that have a value, of which there may be none."""
+    there = values.dropna().to_numpy()
+    return mean_interval(there) if len(there) else NO_INTERVAL
 
 
 def _cells(interval: Interval, name: str = "") -> dict[str, float]:
@@ -188,7 +194,7 @@ def readable(
     shown[f"difference from {label(baseline)}"] = [_signed(interval_in(row, "difference")) for row in rows]
     counts = [str(column) for column in table if str(column).endswith("_n") and column != "difference_n"]
     for name in (count.removesuffix("_n") for count in counts):
-        shown[f"{metric_label(name)} (%)"] = [str(interval_in(row, name)) for row in rows]
+        shown[with_unit(name)] = [str(interval_in(row, name)) for row in rows]
     for name, title, pattern in _DETAILS:
         if name in table:
             shown[title] = [_number(value, pattern) for value in table[name]]

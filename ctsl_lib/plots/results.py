@@ -10,7 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ctsl_lib.evidence.labels import label
-from ctsl_lib.evidence.statistics import Interval, effect_intervals, factorial_effects, mean_interval, pivot
+from ctsl_lib.evidence.statistics import (
+    Interval,
+    ablation_rows,
+    effect_intervals,
+    factorial_effects,
+    mean_interval,
+    pivot,
+)
 from ctsl_lib.experiments.spec import Record
 from ctsl_lib.losses.objective import GROUPS
 from ctsl_lib.plots.style import COLOURS, GREY, MARKERS, axis_label, look, looks, style
@@ -145,7 +152,7 @@ def main_effects(frame: pd.DataFrame, metric: str = "top1") -> Figure:
                 "others": "+".join(part for part in str(row).split("+") if part not in (kind, "none")),
                 "mean": mean,
             }
-            for row, mean in pivot(frame, metric).dropna().mean().items()
+            for row, mean in ablation_rows(frame, metric).mean().items()
             for kind in GROUPS
         ]
     ).sort_values("use", ascending=False, kind="stable")

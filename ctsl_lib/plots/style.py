@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ctsl_lib import ROOT
 from ctsl_lib.environment import write_atomically
-from ctsl_lib.evidence.labels import metric_label
+from ctsl_lib.evidence.labels import with_unit
 
 # Okabe and Ito's palette, https://jfly.uni-koeln.de/color/, without yellow; grey; two of Paul Tol's "muted".
 COLOURS = (
@@ -49,7 +49,7 @@ def style() -> AbstractContextManager[None]:
 
 def axis_label(metric: str) -> str:
     """How the axis of a metric is written."""
-    return "test accuracy (%)" if metric == "top1" else f"{metric_label(metric)} (%)"
+    return "test accuracy (%)" if metric == "top1" else with_unit(metric)
 
 
 def look(position: int) -> dict[str, object]:
