@@ -67,8 +67,8 @@ notebooks-test: $(READY)  ## run all notebooks; a cell that fails, or prints oth
 notebooks: $(READY)  ## execute the notebooks in place, as they are committed
 	$(BIN)/ctsl notebooks --out notebooks
 
-student: $(READY)  ## notebooks to work in, without outputs, in results/student
-	$(BIN)/python -m ctsl_course.exercises student --out results/student
+student: $(READY)  ## notebooks to work in, without outputs, in student/; answers are not written over
+	$(BIN)/python -m ctsl_course.exercises student --out student
 
 solutions: $(READY)  ## notebooks in which every exercise is solved and explained, in results/solutions
 	$(BIN)/python -m ctsl_course.exercises solutions --out results/solutions

@@ -11,6 +11,8 @@ from benchmarks.measure import Report, save
 from benchmarks.pictures import scaling_curves
 from benchmarks.sections import QUICK, SECTIONS
 from ctsl_lib import plots
+from ctsl_lib.cli.failures import failures_in_one_line
+from ctsl_lib.environment import check_place, expanded
 
 
 def main(
@@ -23,6 +25,8 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for bench.json and figures.")] = Path("results/bench"),
 ) -> None:
     """Measure speed and memory against a plain loop and public code, side by side in one run."""
+    out = expanded("--out", out)
+    check_place("--out", out)
     report = Report()
     chosen = list(SECTIONS) if long else section or [QUICK]
     for name in chosen:
@@ -43,4 +47,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with failures_in_one_line():
+        typer.run(main)

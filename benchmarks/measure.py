@@ -1,4 +1,4 @@
-"""How `ctsl bench` measures: the kit against a plain loop and public code, side by side in one run.
+"""How `python -m benchmarks` measures: the kit against a plain loop and public code, side by side in one run.
 
 Each case runs in a worker process, with one thread unless it says more; what is compared takes turns, so that a
 busy moment of the machine meets both. Ratios are medians over rounds, with the lowest and highest round.
@@ -24,7 +24,7 @@ import torch
 from benchmarks import cases
 from benchmarks.cases import Call
 from ctsl_lib.environment import KEEP, cores, keep_memory
-from ctsl_lib.experiments.provenance import current_commit
+from ctsl_lib.experiments.provenance import cpu_name, current_commit
 
 
 @dataclass
@@ -121,13 +121,9 @@ def ratio(section: str, what: str, slow: list[float], fast: list[float], goal: f
 
 def machine() -> dict[str, str | int | float]:
     """What the numbers belong to, and how many processes wanted a core in the last minute."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].split(":", 1)[1].strip() if lines else model
+    cpu, _, capability = cpu_name().rpartition(", ")
     return {
-        "cpu": model, "cores": cores(), "capability": torch.backends.cpu.get_cpu_capability(),
+        "cpu": cpu, "cores": cores(), "capability": capability,
         "system": platform.system(), "python": platform.python_version(), "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "torchdistill": version("torchdistill") if find_spec("torchdistill") else "not installed",

@@ -118,10 +118,14 @@ def load_plugins() -> None:
         if path is not None and str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))
         module_name = path.stem if path is not None else name
+        if path is not None and not module_name.isidentifier():
+            raise ValueError(
+                f"CTSL_PLUGINS names {name}, which cannot be imported: its name must be like a variable's"
+            )
         try:
             module = import_module(module_name)
         except ModuleNotFoundError as error:
-            if error.name != module_name:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
                 raise  # the plugin itself imports something that does not exist
             raise ValueError(f"CTSL_PLUGINS names {name}, which does not exist") from None
         if path is not None and module.__file__ != str(path):

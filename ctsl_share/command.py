@@ -86,17 +86,20 @@ def export(
 ) -> None:
     """Write the curves of runs as one tidy CSV: those of some records, or all of a data set's table."""
     path = expanded("--csv", csv)
+    check_place("--csv", path, file=True)
     events = expanded("--tensorboard", tensorboard) if tensorboard is not None else None
+    if events is not None:
+        check_place("--tensorboard", events)
 
     from ctsl_share.histories import histories, write_tensorboard
 
     named = _named(what, profile, parameter)
     frame = histories(named)
+    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False))
+    typer.echo(f"{len(named)} runs, {len(frame)} values in {path}")
     if events is not None:
         count = write_tensorboard(frame, events)
         typer.echo(f"the curves of {count} peers for TensorBoard in {events}")
-    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False))
-    typer.echo(f"{len(named)} runs, {len(frame)} values in {path}")
 
 
 def _named(what: list[str], profile: str | None, parameter: list[str] | None) -> "list[tuple[str, Record]]":

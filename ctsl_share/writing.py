@@ -40,6 +40,8 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
     except FileNotFoundError:
         if not train:
             raise ValueError(_advice(record, store)) from None
+        if record.data_digest:
+            _check_images(record, record.spec.data.digest())
         made, peers = _trained(record)
     config, tensors = _config(made, peers), nn.ModuleList(peers).state_dict()
     content = save(
@@ -47,8 +49,9 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
     )
     text = card(config, over_seeds(record, store), given=not any(made.parameters))
     json = config.model_dump_json(indent=1) + "\n"
-    write_atomically(folder / WEIGHTS, lambda temporary: temporary.write_bytes(content))
+    # The configuration comes first: by it the next export knows the folder of one that was killed in between.
     write_atomically(folder / CONFIG, lambda temporary: temporary.write_text(json, encoding="utf-8"))
+    write_atomically(folder / WEIGHTS, lambda temporary: temporary.write_bytes(content))
     write_atomically(folder / CARD, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return made
 
@@ -84,14 +87,18 @@ def _trained(record: Record) -> tuple[Record, list[Peer]]:
         return own.load_kept(spec)
 
 
+def _check_images(record: Record, digest: str) -> None:
+    if digest != record.data_digest:
+        raise DataError(
+            f"the images of {record.spec.data.name} at hand (digest {digest}) are not those that run {record.spec.key} "
+            f"was trained on (digest {record.data_digest})"
+        )
+
+
 def _config(record: Record, peers: Sequence[Peer]) -> WeightsConfig:
     spec = record.spec
     data = spec.data.load(spec.seed)
-    if data.digest != record.data_digest:
-        raise DataError(
-            f"the images of {spec.data.name} at hand (digest {data.digest}) are not those that run {spec.key} was "
-            f"trained on (digest {record.data_digest})"
-        )
+    _check_images(record, data.digest)
     split = data.split(spec.evaluate_on)
     images = split.query.images if isinstance(split, RetrievalSplit) else split.images
     return WeightsConfig(

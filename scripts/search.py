@@ -20,10 +20,10 @@ from ctsl_lib.environment import check_place, expanded, write_atomically
 from ctsl_lib.evidence.statistics import mean_interval
 from ctsl_lib.evidence.tables import table_name
 from ctsl_lib.experiments.grid import process_pool, run_grid
+from ctsl_lib.experiments.profiles import parse_assignments
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.objective import Objective
-from ctsl_lib.training.recipe import Recipe
 
 FIRST_SEED = 1000
 """Far from the seeds 0, 1, ... that results are reported on."""
@@ -35,10 +35,8 @@ def recipes(base: Spec) -> dict[str, Spec]:
     """Candidates for the recipe, judged on one network trained alone."""
     found = {}
     for epochs, decay, padding in product((12, 20, 30), (5e-4, 5e-3, 2e-2), (1, 2)):
-        recipe = Recipe(epochs=epochs, weight_decay=decay, padding=padding, evaluate_every=epochs)
-        found[f"epochs={epochs} weight_decay={decay:g} padding={padding}"] = base.model_copy(
-            update={"recipe": recipe, "peers": base.peers[:1], "objective": Objective()}
-        )
+        changes = {"epochs": epochs, "weight_decay": decay, "padding": padding, "evaluate_every": epochs}
+        found[f"epochs={epochs} weight_decay={decay:g} padding={padding}"] = _alone(base, **changes)
     return found
 
 
@@ -166,6 +164,9 @@ SEARCHES: dict[str, Callable[[Spec], dict[str, Spec]]] = {
     "soft_targets": soft_targets,
 }
 
+OWN_NETWORKS = ("overnight_weights", "batch_norm", "soft_targets")
+"""Searches whose networks are not those of the profile."""
+
 
 def run_search(
     candidates: Mapping[str, Spec], seeds: int, store: Store | None = None, processes: int | None = None
@@ -244,6 +245,8 @@ def main(
     """Repeat a search on validation images that settings of the kit come from."""
     if what not in SEARCHES:
         raise ValueError(f"WHAT must be one of {', '.join(SEARCHES)}; got {what!r}")
+    if what in OWN_NETWORKS and "pairs" in parse_assignments(parameter or []):
+        raise ValueError(f"-p pairs cannot be given: {what} has networks of its own")
     folder = expanded("--out", out)
     check_place("--out", folder)
     name, base = base_of(dataset, profile, parameter, validation)

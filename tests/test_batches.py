@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 
 from ctsl_lib.data.augmentation import Erasing
 from ctsl_lib.data.sampler import order
+from ctsl_lib.data.specs import Digits
 from ctsl_lib.randomness import generator
+from ctsl_lib.training.batches import Batches
+from ctsl_lib.training.recipe import Recipe
 
 PLAIN, GROUPED = (12, 0), (12, 3)  # batch size, images of a class
 
@@ -82,3 +85,10 @@ def test_erasing_hits_as_often_and_as_much_as_stated() -> None:
     never = Erasing.draw(4, 0.0, 2.0, 0, 0)
     assert torch.equal(never(images, torch.arange(4)), images)
     assert not torch.equal(Erasing.draw(n, 0.3, 2.0, 0, 1).boxes.T[0], top)
+
+
+def test_every_epoch_is_augmented_anew() -> None:
+    data, recipe = Digits().load(0), Recipe(erasing=0.5)
+    first, second = (Batches(data, recipe, 0, epoch) for epoch in (0, 1))
+    assert not torch.equal(first.augmentation.shifts, second.augmentation.shifts)
+    assert not torch.equal(first.erasing.boxes, second.erasing.boxes)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ctsl_check.losses import TOLERANCE, judged, losses
 from ctsl_check.machine import device_from, machine, versions
 from ctsl_check.parts import check
-from ctsl_check.records import candidates, sampled
+from ctsl_check.records import candidates, rows_of, sampled
 from ctsl_check.repeat import a_step, first_difference, row, small_spec
 from ctsl_check.report import Part, Report, Row
 from ctsl_check.resume import kill_after, resume
@@ -23,6 +23,7 @@ from ctsl_check.speed import Rate, measured, product_rate, run_seconds, table_co
 from ctsl_lib import ROOT
 from ctsl_lib.cli.main import main
 from ctsl_lib.data.specs import Digits, Images
+from ctsl_lib.evidence.remade import Agreement
 from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
@@ -202,6 +203,11 @@ def test_records_made_again_are_identical_and_one_that_is_off_is_named(committed
     [named] = [one for one in part.rows if one.verdict == "off"]
     assert spec.key in named.what and named.found.startswith("off, ")
     assert [one.found for one in part.rows].count("identical") == 6
+
+
+def test_records_that_are_shifted_together_are_off() -> None:
+    assert rows_of(Agreement([], 0, 1.0, 0.001))[-1].verdict == "off"
+    assert rows_of(Agreement([], 0, 1.0, 0.2))[-1].verdict == "ok"
 
 
 def test_only_records_that_can_be_made_again_are_drawn(committed: Store, tmp_path: Path) -> None:

@@ -200,7 +200,10 @@ def test_a_table_of_any_metric_that_the_records_have(ctsl, tmp_path: Path) -> No
         (("data", "market1501"), "Put the folder Market-1501-v15.09.15"),
         (("train", "market1501"), "Put the folder Market-1501-v15.09.15"),
         (("train", "synthetic_market", "-p", "batch_size=33", "-p", "images_per_class=4"), "got 33 and 4"),
-        (("train", "synthetic_market", "-p", "n_validation=29"), "at most the 30 training persons together"),
+        (
+            ("train", "synthetic_market", "-p", "n_validation=29"),
+            "must leave 2 or more of the 30 training persons, got 29",
+        ),
     ],
 )
 def test_errors_are_one_line_and_a_bad_exit_status(ctsl, arguments: tuple[str, ...], message: str) -> None:

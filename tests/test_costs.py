@@ -36,8 +36,10 @@ def test_like_runs_are_scaled_to_the_epochs(store: Store) -> None:
         {"objective": baselines("tiny_resnet")["kd"]},  # another frozen network
         {"objective": Objective(response=1, update="sequential")},
         {"recipe": longer.recipe.model_copy(update={"compile": True})},
+        {"recipe": longer.recipe.model_copy(update={"precision": "bf16"})},
+        {"recipe": longer.recipe.model_copy(update={"batch_size": 60})},
     ]
-    assert cost([longer.model_copy(update=changes) for changes in unlike], records, "here") == Cost(0, 3)
+    assert cost([longer.model_copy(update=changes) for changes in unlike], records, "here") == Cost(0, 5)
     other = longer.model_copy(update={"data": Digits(n_train=61)})
     assert cost([longer, longer, other], records, "here") == Cost(pytest.approx(120), 1)
 

@@ -105,6 +105,11 @@ def test_a_class_that_cannot_be_in_both_parts_is_named() -> None:
     labels = torch.tensor([0] * 30 + [1] * 30 + [2])
     with pytest.raises(DataError, match=r"class owl has a single image here, and 10 of 61 .* n_train and n_val"):
         stratified(torch.arange(61), labels, size=10, seed=0, names=("cat", "dog", "owl"))
+    few = torch.tensor([0] * 60 + [1] * 60 + [2] * 2)  # in proportion, the third class has no image among ten
+    with pytest.raises(
+        DataError, match="class owl has 2 of the 122 images here, too few to be in both parts when 10"
+    ):
+        stratified(torch.arange(122), few, size=10, seed=0, names=("cat", "dog", "owl"))
 
 
 def test_normalising_leaves_the_images_alone_and_takes_only_bytes() -> None:
@@ -114,3 +119,14 @@ def test_normalising_leaves_the_images_alone_and_takes_only_bytes() -> None:
     assert abs(data.normalise(images).mean()) < 0.1 and torch.equal(images, before)
     with pytest.raises(DataError, match=r"images must be uint8 .* got float32 of shape \(797, 1, 8, 8\)"):
         replace(data.test, images=images)
+    with pytest.raises(
+        DataError, match=r"labels must be int64 of shape \(N,\) for 797 .* got int64 of shape \(5,\)"
+    ):
+        replace(data.test, labels=data.test.labels[:5])
+    with pytest.raises(DataError, match="true_labels must be int64"):
+        replace(data.test, true_labels=data.test.labels.float())
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    drawn = Augmentation.draw(10_000, 1, True, seed=0, epoch=0)
+    assert drawn.mirrored.double().mean().item() == pytest.approx(0.5, abs=0.02)

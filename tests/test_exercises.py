@@ -269,6 +269,33 @@ def test_versions_never_replace_the_notebooks(tmp_path: Path) -> None:
         write_versions(PATHS[:1], NOTEBOOKS, student)
 
 
+def test_answers_are_not_written_over(tmp_path: Path) -> None:
+    first, second = write_versions(PATHS[:2], tmp_path, student)
+    notebook = nbformat.read(second, as_version=4)
+    notebook.cells[1].outputs = [nbformat.v4.new_output("stream", text="run")]
+    nbformat.write(notebook, second)
+    write_versions(PATHS[:2], tmp_path, student, replace=False)  # nobody has changed a cell
+    notebook.cells[-1].source = "my answer"
+    nbformat.write(notebook, second)
+    first.write_text("not a notebook", encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=f"whose cells were changed.*: {first.name}, {second.name}. Name another"
+    ):
+        write_versions(PATHS[:2], tmp_path, student, replace=False)
+    assert (
+        "my answer" in second.read_text(encoding="utf-8")
+        and first.read_text(encoding="utf-8") == "not a notebook"
+    )
+    write_versions(PATHS[:2], tmp_path, student)
+    assert "my answer" not in second.read_text(encoding="utf-8")
+
+
+def test_solved_notebooks_are_the_same_every_time(tmp_path: Path) -> None:
+    paths = [path for path in PATHS if number_of(path) == "02"]
+    [first], [second] = (write_versions(paths, tmp_path / name, solved) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_pages_of_the_book_are_blank_or_solved(path: Path, tmp_path: Path) -> None:
     blank, answered = (file.read_text(encoding="utf-8") for file in write_pages([path], tmp_path))
     for one in exercises_of(number_of(path)):

@@ -233,9 +233,10 @@ def test_runs_in_threads_of_one_process_are_the_serial_ones(tmp_path: Path, drop
 
 
 @pytest.mark.parametrize("disturbed", [False, True])
-def test_initial_weights_do_not_hang_on_what_other_threads_draw(disturbed: bool) -> None:
-    @register("test_two_layers")
-    def test_two_layers(channels: int, num_classes: int) -> Peer:
+def test_initial_weights_do_not_hang_on_what_other_threads_draw(
+    disturbed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two_layers(channels: int, num_classes: int) -> Peer:
         first = nn.Linear(channels * 64, 8)
         if disturbed:
             thread = threading.Thread(target=torch.rand, args=(10,))
@@ -243,9 +244,9 @@ def test_initial_weights_do_not_hang_on_what_other_threads_draw(disturbed: bool)
             thread.join()
         return Peer(nn.Sequential(nn.Flatten(), first, nn.Linear(8, 8)), 8, num_classes)
 
+    monkeypatch.setitem(NETWORKS, "test_two_layers", two_layers)
     before = torch.get_rng_state()
     found = build_peer("test_two_layers", 1, 10, seed=3).state_dict()
-    del NETWORKS["test_two_layers"]
     torch.manual_seed(3)
     layers = (nn.Linear(64, 8), nn.Linear(8, 8), nn.Linear(8, 10))
     torch.set_rng_state(before)
@@ -380,3 +381,18 @@ def test_a_run_in_bf16_says_where_the_cpu_has_no_instructions_for_it(
     assert len(said) == (precision == "bf16") and all(
         "there are no bf16 instructions on this CPU" in s for s in said
     )
+
+
+def test_a_run_is_judged_on_the_images_that_its_spec_names(store: Store) -> None:
+    spec = TINY.model_copy(update={"evaluate_on": "validation"})
+    record = run(spec, store, keep_weights=True)
+    data = spec.data.load(0)
+    expected = experiments.evaluate(store.load_peers(spec), data.validation, data)
+    assert record.metrics == expected
+    assert [curve[-1] for curve in record.history.accuracy] == expected["top1"]
+
+
+def test_a_record_that_does_not_know_its_images_is_not_believed(store: Store) -> None:
+    store.save(run(TINY, store).model_copy(update={"data_digest": ""}))
+    with pytest.warns(UserWarning, match="digest not known"):
+        assert store.load(TINY) is None

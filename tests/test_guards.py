@@ -81,8 +81,20 @@ def test_a_short_run(store: Store) -> None:
     assert record.spec.key == GOLDEN["run"]["key"]
     if same_arithmetic(bf16=True):
         assert record.metrics == GOLDEN["run"]["metrics"] and record.history.terms == GOLDEN["run"]["terms"]
-    for found, golden in zip(record.history.terms, GOLDEN["run"]["terms"], strict=True):
-        for name, values in golden.items():
-            assert found[name] == pytest.approx(
-                values, rel=0.01 if name == "ce" else 0.2
-            )  # at most 0.0014 and 0.07 were seen
+    check_terms(record, "run", ce=0.01, others=0.2)  # at most 0.0014 and 0.07 were seen
+
+
+def test_a_short_run_in_float32(store: Store) -> None:
+    """Closer than bf16 on any processor: weight decay left out moves the self term by 4 %."""
+    recipe = SHORT.recipe.model_copy(update={"precision": "fp32"})
+    record = run(SHORT.model_copy(update={"recipe": recipe}), store)
+    assert record.spec.key == GOLDEN["run in float32"]["key"]
+    # Other threads and other convolutions moved them by at most 0.001 and 0.014.
+    check_terms(record, "run in float32", ce=0.003, others=0.025)
+
+
+def check_terms(record: Record, name: str, *, ce: float, others: float) -> None:
+    """Compare the terms with golden ones, up to these shares."""
+    for found, golden in zip(record.history.terms, GOLDEN[name]["terms"], strict=True):
+        for term, values in golden.items():
+            assert found[term] == pytest.approx(values, rel=ce if term == "ce" else others)

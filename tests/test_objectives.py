@@ -12,8 +12,8 @@ from ctsl_lib.experiments.run import run
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.functional import angle_loss, distance_loss, response_loss, triplet_loss
-from ctsl_lib.losses.methods import ABLATIONS, FULL, METHODS, baselines, factorial
-from ctsl_lib.losses.objective import REGISTERED, TERMS, Objective, objective_table, term
+from ctsl_lib.losses.methods import ABLATIONS, FULL, METHODS, baselines, factorial, objective_table
+from ctsl_lib.losses.objective import REGISTERED, TERMS, Objective, Term, term
 from ctsl_lib.losses.terms import Step
 from ctsl_lib.models.peer import PeerOutput
 from ctsl_lib.training.recipe import Recipe
@@ -102,6 +102,26 @@ def test_a_peer_is_not_taught_back() -> None:
     assert peers[1].logits.grad is None and peers[1].embedding.grad is None
 
 
+def test_a_frozen_copy_is_not_taught() -> None:
+    peers, copies = outputs(2), outputs(2)  # as in a loop of one's own that forgot no_grad
+    sum(value for terms in EVERY(peers, LABELS, copies) for value in terms.values()).backward()
+    assert peers[0].logits.grad is not None
+    assert all(copy.logits.grad is None and copy.embedding.grad is None for copy in copies)
+
+
+def test_label_smoothing_by_its_formula() -> None:
+    [peer] = outputs(1)
+    got = Objective(label_smoothing=0.1)([peer], LABELS)[0]["ce"]
+    log_p = peer.logits.log_softmax(dim=1)
+    expected = -0.9 * log_p[torch.arange(6), LABELS].mean() - 0.1 * log_p.mean()
+    torch.testing.assert_close(got, expected)
+
+
+def test_float64_stays_float64() -> None:
+    double = [PeerOutput(*(x.double() for x in (out.logits, out.embedding))) for out in outputs(2)]
+    assert {value.dtype for value in EVERY(double, LABELS, double)[0].values()} == {torch.float64}
+
+
 def test_switch_lets_both_sides_of_one_peers_terms_move() -> None:
     peers = outputs(2)
     both = EVERY.model_copy(update={"detach_relations": False})
@@ -124,15 +144,14 @@ def test_terms_of_all_peers_that_move_both_sides(k: int) -> None:
         torch.testing.assert_close(peer.embedding.grad, copy.embedding.grad)
 
 
-def test_a_teacher_stays_as_long_as_a_term_learns_from_it() -> None:
-    term("test_taught", needs="frozen")(lambda step, k: step.frozen[k].logits.mean())
+def test_a_teacher_stays_as_long_as_a_term_learns_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REGISTERED, "test_taught", Term(lambda step, k: step.frozen[k].logits.mean(), "frozen"))
     both = Objective.model_validate(
         {"ce": 1, "self": 1, "test_taught": 1, "teacher": "wide_cnn", "temperature": 4}
     )
     left = both.without("self")
     assert left.teacher == "wide_cnn" and left.temperature == 1 and left.without("test_taught").teacher is None
     assert both.without("test_taught", "self").teacher is None
-    del REGISTERED["test_taught"]
 
 
 @pytest.mark.parametrize(
@@ -220,6 +239,10 @@ def test_an_objective_has_a_term_for_every_peer() -> None:
     Objective(ce=0, response=1).check_peers(2)
     with pytest.raises(ValueError, match="above 0 for a single peer"):
         Objective(ce=0, response=1, angle=1).check_peers(1)
+    with pytest.raises(ValueError, match="above 0 for a single peer"):
+        Objective(ce=0, response=1)(outputs(1), LABELS)
+    with pytest.raises(ValueError, match="one peer or more, got none"):
+        Objective()([], LABELS)
 
 
 @pytest.fixture
@@ -246,8 +269,12 @@ def test_a_term_of_a_users_own(own_term: None, store: Store) -> None:
     [first, _] = objective(outputs(2), LABELS)
     assert set(first) == {"ce", "spread"} and first["spread"] > 0
     assert set(objective(outputs(1), LABELS)[0]) == {"ce"} and objective.without("spread") == Objective()
+    assert Objective.model_validate({"spread": "0"}) == Objective()
     with pytest.raises(ValueError, match="must be new"):
         term("ce")(lambda step, k: step.labels.sum())
+    for name in ("ce", "temperature"):
+        with pytest.raises(ValidationError, match=f"must name terms of your own; {name} is a setting of the obj"):
+            Objective(extra={name: 5.0})
     base = Spec(data=Digits(n_train=60), recipe=Recipe(epochs=2, batch_size=30))
     record = run(base.model_copy(update={"objective": objective}), store)
     assert [len(curves["spread"]) for curves in record.history.terms] == [2, 2]
@@ -255,6 +282,8 @@ def test_a_term_of_a_users_own(own_term: None, store: Store) -> None:
     plan = plan_from({"rows": {"mine": {"spread": 2}}, "methods": ["independent", "mine"], "pairs": [["tiny_cnn"] * 2],
                       "weights": {"response": 1}, "n_train": 60}, "digits")  # fmt: skip
     assert plan.objectives["mine"] == objective
+    with pytest.raises(ValidationError, match="weights must not have spread, which learns from peers"):
+        plan_from({"weights": {"response": 1, "spread": 2}, "pairs": [["tiny_cnn"] * 2]}, "digits")
 
 
 def test_a_term_that_is_not_registered_is_named() -> None:

@@ -104,8 +104,13 @@ def test_plugins_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("CTSL_PLUGINS", str(tmp_path / "test_broken_plugin.py"))
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         load_plugins()
-    monkeypatch.setenv("CTSL_PLUGINS", "json, no_such_module")
-    with pytest.raises(ValueError, match="names no_such_module, which does not exist"):
+    for name in ("no_such_module", "no_such_package.part"):
+        monkeypatch.setenv("CTSL_PLUGINS", f"json, {name}")
+        with pytest.raises(ValueError, match=f"names {name}, which does not exist"):
+            load_plugins()
+    (tmp_path / "my.terms.py").touch()
+    monkeypatch.setenv("CTSL_PLUGINS", str(tmp_path / "my.terms.py"))
+    with pytest.raises(ValueError, match=r"my\.terms\.py, .* its name must be like a variable's"):
         load_plugins()
 
 

@@ -88,8 +88,19 @@ def test_nobody_both_trains_and_validates() -> None:
         assert torch.equal(data.test.query.images, test.query.images)  # the same for every seed
         chosen.add(tuple(sorted(held)))
     assert len(chosen) > 1
-    with pytest.raises(DataError, match=r"at most the 6 training persons together.*got None and 5"):
+    with pytest.raises(DataError, match="n_validation must leave 2 or more of the 6 training persons, got 5"):
         TINY.model_copy(update={"n_validation": 5}).load(0)
+
+
+@pytest.mark.parametrize("camera", [[1, 2, 3, 4], [1, 1, 1, 1]])
+def test_persons_whom_nobody_can_find_are_told(camera: list[int]) -> None:
+    images = torch.zeros(4, 3, 8, 4, dtype=torch.uint8)
+    with pytest.raises(DataError, match="none of the 2 persons for validation can be searched for"):
+        reid._searches(images, torch.tensor([7, 7, 8, 8]), torch.tensor(camera), torch.tensor([7, 8]), "cosine")
+    found = reid._searches(
+        images, torch.tensor([7, 7, 7, 8]), torch.tensor([1, 1, 2, 1]), torch.tensor([7, 8]), "cosine"
+    )
+    assert found.query.identity.tolist() == [7, 7, 8] and found.gallery.identity.tolist() == [7]
 
 
 def test_labels_follow_the_persons() -> None:
@@ -194,8 +205,11 @@ def test_embeddings_that_are_not_finite_are_a_failed_run(store: Store, batch_siz
 
 def test_settings_are_chosen_on_persons_set_apart(store: Store) -> None:
     data = TINY.model_copy(update={"n_validation": 2})
-    record = run(Spec(data=data, peers=("tiny_reid",), recipe=RECIPE, evaluate_on="validation"), store)
-    assert 0 <= record.metrics["mAP"][0] <= 100
+    spec = Spec(data=data, peers=("tiny_reid",), recipe=RECIPE, evaluate_on="validation")
+    record = run(spec, store, keep_weights=True)
+    loaded = data.load(0)
+    expected = evaluate(store.load_peers(spec), loaded.validation, loaded)
+    assert record.metrics == expected and record.history.accuracy[0][-1] == expected["mAP"][0]
     with pytest.raises(ValueError, match="evaluate_on is 'validation', but synthetic_market has no such images"):
         run(Spec(data=TINY, peers=("tiny_reid",), recipe=RECIPE, evaluate_on="validation"), store)
 

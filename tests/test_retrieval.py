@@ -1,6 +1,7 @@
 """Ranking a gallery: examples by hand, and a plain implementation beside the fast one."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -157,7 +158,7 @@ def test_cosine_does_not_see_scale_and_neither_sees_the_order_of_queries() -> No
         ({"embedding": torch.full((3, 2), torch.nan)}, "gallery embeddings hold values that are not finite"),
         ({"embedding": torch.full((3, 2), 1e30)}, "gallery embeddings hold values .* too large to square"),
         ({"embedding": torch.ones(3, 5)}, "one width, got 2 and 5"),
-        ({"identity": torch.ones(2, dtype=torch.long)}, "gallery has 3 embeddings, 2 identities and 3 cameras"),
+        ({"identity": torch.ones(2, dtype=torch.long)}, r"3 embeddings, got shapes \(2,\) and \(3,\)"),
         ({"embedding": torch.ones(0, 2)}, r"gallery needs embeddings \(N, D\), N >= 1, got shape \(0, 2\)"),
     ],
 )
@@ -165,3 +166,12 @@ def test_bad_input_is_named(change: dict, message: str) -> None:
     good = Labelled(torch.randn(3, 2), torch.tensor([1, 2, 3]), torch.tensor([1, 1, 2]))
     with pytest.raises(ValueError, match=message):
         retrieval_metrics(good, good._replace(**change))
+
+
+def test_an_unknown_distance_is_named() -> None:
+    good = Labelled(torch.randn(3, 2), torch.tensor([1, 2, 3]), torch.tensor([1, 1, 2]))
+    for rank in (retrieval_metrics, partial(ranked_gallery, k=2)):
+        with pytest.raises(ValueError, match="metric must be one of cosine, euclidean; got 'cos'"):
+            rank(good, good, metric="cos")
+    with pytest.raises(ValueError, match="k must be 1 or more, got -1"):
+        ranked_gallery(good, good, -1)

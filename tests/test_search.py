@@ -38,6 +38,10 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (("search", "nonsense"), "WHAT must be one of recipe, weights,"),
         (("search", "recipe", "--profile", "small"), "--profile needs --dataset"),
         (("search", "recipe", "-p", "epochs=3", "--validation", "9"), "-p, --validation needs --dataset"),
+        (
+            ("search", "soft_targets", "--dataset", "digits", "-p", "pairs=[[tiny_cnn]]"),
+            "-p pairs cannot be given",
+        ),
         (("search", "recipe", "--dataset", "nonsense"), "dataset must be one of digits, "),
         (("search", "recipe", "--out", "taken"), "--out must name a folder, but taken is a file"),
         (("mean_answer", "nonsense"), "dataset must be one of digits, "),
@@ -60,6 +64,16 @@ def test_a_search_takes_as_many_seeds_as_it_is_told(store: Store) -> None:
     assert sorted(table.index) == ["a", "b"] and list(table["n"]) == [12, 12]
     assert {record.spec.seed for record in store} == set(range(1000, 1012))
     assert {record.spec.evaluate_on for record in store} == {"validation"}
+
+
+def test_candidates_keep_the_rest_of_the_recipe() -> None:
+    changed = Recipe(batch_size=128, learning_rate=0.2, mirror=True, precision="bf16")
+    base = Spec().model_copy(update={"recipe": changed})
+    for name in ("recipe", "rival", "twice_the_epochs", "overnight_recipe", "reid_recipe"):
+        for spec in search.SEARCHES[name](base).values():
+            assert spec.recipe.precision == "bf16" and spec.recipe.batch_size == 128 and spec.recipe.mirror
+    first = next(iter(search.SEARCHES["recipe"](Spec()).values())).recipe  # of the committed search
+    assert first == Recipe(epochs=12, weight_decay=5e-4, padding=1, evaluate_every=12)
 
 
 @pytest.fixture

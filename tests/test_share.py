@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -30,7 +31,7 @@ from ctsl_lib.metrics.evaluation import evaluate, predict
 from ctsl_lib.models.peer import Peer
 from ctsl_lib.models.registry import NETWORKS, build_peer
 from ctsl_lib.training.recipe import Recipe
-from ctsl_share import export_weights, load_weights
+from ctsl_share import export_weights, load_weights, writing
 from ctsl_share.card import card
 from ctsl_share.histories import histories, write_tensorboard
 from ctsl_share.writing import over_seeds
@@ -321,6 +322,14 @@ def test_a_folder_of_images_is_a_data_set_whatever_its_name(
     assert f"`{shlex.join(['ctsl', 'train', name])} --profile small -p seeds=2` makes them" in error
 
 
+def test_a_place_for_curves_is_tried_first(ctsl, tmp_path: Path) -> None:
+    run(QUICK, Store())
+    (tmp_path / "taken").mkdir()
+    status, _, error = ctsl("export", QUICK.key, "--csv", "taken", "--tensorboard", "events")
+    assert status == 1 and error.startswith("error: --csv must name a file, but taken is a folder")
+    assert not (tmp_path / "events").exists()
+
+
 def test_several_words_are_runs(ctsl) -> None:
     run(QUICK, Store())
     status, _, error = ctsl("export", "digits", QUICK.key)
@@ -375,6 +384,35 @@ def test_a_metric_that_the_record_lacks_has_a_dash(store: Store, tmp_path: Path)
     export_weights(committed, store, tmp_path / "out")
     text = (tmp_path / "out" / "README.md").read_text()
     assert re.search(r"\| top-1 \|.*\(n = 1\) \|\n\| top5 \|.*\| – \|\n", text)
+
+
+def test_an_export_that_was_killed_can_be_repeated(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = run(QUICK, store, keep_weights=True)
+    write, written = writing.write_atomically, []
+
+    def killed(path: Path, content: Callable[[Path], object]) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, content)
+
+    monkeypatch.setattr(writing, "write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export_weights(record, store, tmp_path / "out")
+    monkeypatch.setattr(writing, "write_atomically", write)
+    assert export_weights(record, store, tmp_path / "out") == record
+    assert load_weights(tmp_path / "out").config.key == QUICK.key
+
+
+def test_a_run_is_not_trained_again_on_other_images(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = run(QUICK, store).model_copy(update={"data_digest": "0" * 32})
+    monkeypatch.setattr(writing, "run", lambda *_, **__: pytest.fail("it trains"))
+    with pytest.raises(DataError, match="are not those that run"):
+        export_weights(record, store, tmp_path / "out", train=True)
 
 
 @pytest.mark.parametrize("to", ["taken", "taken/deep", "locked/deep"])

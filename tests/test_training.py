@@ -6,12 +6,13 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.data.types import Dataset
 from ctsl_lib.errors import NonFiniteLossError
 from ctsl_lib.losses.methods import METHODS
-from ctsl_lib.losses.objective import REGISTERED, Objective, term
+from ctsl_lib.losses.objective import REGISTERED, Objective, Term, term
 from ctsl_lib.losses.terms import Step
 from ctsl_lib.models.peer import Peer, frozen_copy
 from ctsl_lib.models.precision import autocast
@@ -19,6 +20,7 @@ from ctsl_lib.models.registry import build_peer
 from ctsl_lib.training.batches import FrozenAnswers
 from ctsl_lib.training.history import History
 from ctsl_lib.training.loop import _Terms, compile_networks, train
+from ctsl_lib.training.optimizer import make_optimizer
 from ctsl_lib.training.recipe import Recipe, learning_rate_factor
 
 SHORT = Recipe(epochs=2, batch_size=40, padding=1)
@@ -249,14 +251,35 @@ def test_schedules() -> None:
     assert cosine == pytest.approx([1, 0.5, 0], abs=1e-9)
 
 
-def test_a_term_of_ones_own_may_draw_random_numbers(data: Dataset) -> None:
-    term("test_noisy")(lambda step, k: (step.outputs[k].logits * torch.rand_like(step.outputs[k].logits)).mean())
+def test_optimizers_do_what_their_names_say() -> None:
+    weight = nn.Parameter(torch.ones(1))
+    weight.grad = torch.zeros(1)
+    make_optimizer([weight], Recipe(learning_rate=0.1, momentum=0, weight_decay=0.5)).step()
+    assert weight.item() == pytest.approx(0.95)  # 1 - 0.1 * 0.5
+    assert make_optimizer([weight], Recipe(optimizer="amsgrad")).param_groups[0]["amsgrad"]
+
+
+def test_dropout_draws_anew_in_every_step() -> None:
+    drop, masks = nn.Dropout(0.5), []
+    drop.register_forward_pre_hook(lambda _, inputs: (torch.ones_like(inputs[0]),))
+    drop.register_forward_hook(
+        lambda layer, _, out: masks.append(out.detach().clone()) if layer.training else None
+    )
+    peer = Peer(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), drop), 32, 10)
+    train([peer], Objective(), Digits(n_train=60).load(0), Recipe(epochs=2, batch_size=20), 0, progress=False)
+    assert len({mask.numpy().tobytes() for mask in masks}) == len(masks) == 6
+
+
+def test_a_term_of_ones_own_may_draw_random_numbers(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def product(step: Step, k: int) -> torch.Tensor:
+        return (step.outputs[k].logits * torch.rand_like(step.outputs[k].logits)).mean()
+
+    monkeypatch.setitem(REGISTERED, "test_noisy", Term(product, "labels"))
     noisy = Objective.model_validate({"ce": 1, "test_noisy": 1})
     torch.manual_seed(1)
     _, first = go(data, noisy)
     torch.manual_seed(2)
     _, again = go(data, noisy)
-    del REGISTERED["test_noisy"]
     assert first == again
 
 

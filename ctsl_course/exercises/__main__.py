@@ -1,7 +1,7 @@
 """Write the exercises' cells into the notebooks, notebooks for students, solved ones, or pages of the book.
 
 python -m ctsl_course.exercises write
-python -m ctsl_course.exercises student --out results/student
+python -m ctsl_course.exercises student --out student
 python -m ctsl_course.exercises solutions --out results/solutions
 python -m ctsl_course.exercises pages --out book/_build/exercises
 python -m ctsl_course.exercises colab --repository https://github.com/OWNER/NAME --out results/colab
@@ -15,6 +15,7 @@ import typer
 from ctsl_course.exercises.cells import NOTEBOOKS, number_of
 from ctsl_course.exercises.pages import write_pages
 from ctsl_course.exercises.versions import on_colab, solved, student, up_to_date, version, write_versions
+from ctsl_lib.cli.failures import failures_in_one_line
 from ctsl_lib.cli.notebooks import find_notebooks, run_notebook
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -35,9 +36,13 @@ def write_command(numbers: Numbers = None) -> None:
 
 
 @app.command("student")
-def student_command(out: Out, numbers: Numbers = None) -> None:
-    """Write notebooks to work in: no outputs, and an empty cell for each answer."""
-    write_versions(find_notebooks(numbers or (), NOTEBOOKS), out, student)
+def student_command(
+    out: Out,
+    numbers: Numbers = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace notebooks that were worked in.")] = False,
+) -> None:
+    """Write notebooks to work in: no outputs, and an empty cell for each answer. Answers are not written over."""
+    write_versions(find_notebooks(numbers or (), NOTEBOOKS), out, student, replace=replace)
 
 
 @app.command("solutions")
@@ -72,4 +77,5 @@ def pages_command(out: Out, numbers: Numbers = None) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    with failures_in_one_line():
+        app()

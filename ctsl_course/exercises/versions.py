@@ -1,13 +1,15 @@
 """Versions of a notebook: with its exercises up to date, for students, and solved."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 
 from ctsl_course.exercises.cells import cells, exercises_of, imports, key_of, number_of, put
+from ctsl_lib.environment import check_place, write_atomically
 
 Version = Callable[[NotebookNode, str], None]
 """Changes a notebook with this number in place."""
@@ -55,7 +57,8 @@ def solved(notebook: NotebookNode, number: str) -> None:
         if role == "stub":
             cell.source = exercises[name].solution
         elif role == "check" and exercises[name].why:
-            found.append(nbformat.v4.new_markdown_cell(f"**Why.** {exercises[name].why}"))
+            why = f"**Why.** {exercises[name].why}"
+            found.append(nbformat.v4.new_markdown_cell(why, id=f"{name}-why".replace(".", "-")))
     notebook.cells = found
 
 
@@ -103,22 +106,43 @@ def version(path: Path, change: Version) -> str:
     return str(nbformat.writes(notebook)) + "\n"
 
 
-def write_versions(paths: Iterable[Path], folder: Path, change: Version) -> list[Path]:
+def write_versions(paths: Sequence[Path], folder: Path, change: Version, *, replace: bool = True) -> list[Path]:
     """Write a version of each notebook into a folder.
 
     Args:
         paths: the notebooks.
         folder: is made if it is missing; the folder of the notebooks themselves is refused.
         change: `student`, `solved` or what `on_colab` returns.
+        replace: whether to replace notebooks that somebody has worked in.
 
     Returns: the new files.
+    Raises: ValueError, before anything is written, if nothing can be written there or a notebook would be replaced.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for path in paths:
-        if folder.resolve() == path.parent.resolve():
-            raise ValueError(f"--out must not be the notebooks' own folder, got {folder}")
-        target = folder / path.name
-        target.write_text(version(path, change), encoding="utf-8")
-        written.append(target)
-    return written
+    check_place("--out", folder)
+    if any(folder.resolve() == path.parent.resolve() for path in paths):
+        raise ValueError(f"--out must not be the notebooks' own folder, got {folder}")
+    texts = {folder / path.name: version(path, change) for path in paths}
+    worked_in = [target.name for target, text in texts.items() if target.exists() and _other_cells(target, text)]
+    if worked_in and not replace:
+        raise ValueError(
+            f"{folder} has notebooks whose cells were changed, by answers or a newer version of the kit: "
+            f"{', '.join(worked_in)}. Name another folder by --out, or replace them by --replace"
+        )
+    for target, text in texts.items():
+        write_atomically(target, partial(_write, text))
+    return list(texts)
+
+
+def _write(text: str, temporary: Path) -> None:
+    temporary.write_text(text, encoding="utf-8")
+
+
+def _other_cells(target: Path, text: str) -> bool:
+    """Whether a file has other cells than this notebook; outputs do not matter."""
+    try:
+        there = nbformat.read(target, as_version=4)
+    except (OSError, ValueError, AttributeError):  # no notebook: whatever it is, it is not ours
+        return True
+    return [cell.source for cell in there.cells] != [
+        cell.source for cell in nbformat.reads(text, as_version=4).cells
+    ]

@@ -103,7 +103,8 @@ def cached(
     """The decoded images of the source at `path`, read only if the cache does not hold them yet.
 
     Images are put in an order of their own (by class, then by content), so that an archive and a tree of class
-    folders with the same images give the same data set, hence the same results.
+    folders with the same images give the same data set, hence the same results; but for Fashion-MNIST, whose classes
+    are not in the order of their names, as those of folders are.
 
     Args:
         path: of the source; the cache follows its files' paths, sizes and times.

@@ -44,7 +44,12 @@ def load_splits(
     }
     images, identity, camera = (torch.from_numpy(values) for values in parts["train"])
     everyone = identity.unique()
-    if settings.n_validation + (persons or 2) > len(everyone):
+    most = len(everyone) - settings.n_validation
+    if persons is None and most < 2:
+        raise DataError(
+            f"n_validation must leave 2 or more of the {len(everyone)} training persons, got {settings.n_validation}"
+        )
+    if persons is not None and most < max(persons, 2):
         raise DataError(
             f"identities and n_validation must be at most the {len(everyone)} training persons together, "
             f"2 of whom train at least; got {persons} and {settings.n_validation}"
@@ -75,15 +80,29 @@ def load_splits(
 def _searches(
     images: Tensor, identity: Tensor, camera: Tensor, persons: Tensor, distance: Metric
 ) -> RetrievalSplit:
-    """Searches for these persons: the first picture of each by each camera is a query, the others the gallery."""
+    """Searches for these persons: the first picture of each by each camera is a query, the others the gallery.
+
+    Raises: DataError if there are persons, but none of them can be found.
+    """
     rows = torch.isin(identity, persons).nonzero().flatten()
     pairs = pd.DataFrame({"identity": identity[rows], "camera": camera[rows]})
-    again = torch.tensor(pairs.duplicated().to_numpy())
+    seen_again = pairs.duplicated()
+    found = pairs[seen_again]["identity"].isin(pairs.groupby("identity").filter(_by_two_cameras)["identity"])
+    if len(persons) and not found.any():
+        raise DataError(
+            f"none of the {len(persons)} persons for validation can be searched for: that takes pictures by two "
+            "cameras, and two by one of them; raise n_validation"
+        )
+    again = torch.tensor(seen_again.to_numpy())
 
     def side(chosen: Tensor) -> Sightings:
         return Sightings(images[chosen], identity[chosen], camera[chosen])
 
     return RetrievalSplit(side(rows[~again]), side(rows[again]), distance)
+
+
+def _by_two_cameras(pictures: pd.DataFrame) -> bool:
+    return bool(pictures["camera"].nunique() > 1)
 
 
 def market_entry(settings: Market1501) -> Entry:

@@ -74,7 +74,7 @@ class Digits(DataSettings, frozen=True, extra="forbid"):
 
 
 def one_spelling(path: str) -> str:
-    """A path of images as specs have it, so that one folder is one data set however it is written.
+    """A path of images as specs have it: one folder is one data set however it is written, as long as CTSL_DATA stays.
 
     Args:
         path: of a folder or zip; a relative one is looked for in the data folder, ~ is the home.

@@ -22,7 +22,7 @@ def stratified(
         names: of the classes, for the message.
 
     Returns: the others, and those split off.
-    Raises: DataError where one of both parts would be too small to have every class.
+    Raises: DataError where a class would be missing from one of both parts.
     """
     present, counts = labels[indices].unique(return_counts=True)
     classes, single = len(present), present[counts == 1].tolist()
@@ -39,7 +39,14 @@ def stratified(
     others, chosen = train_test_split(
         indices.numpy(), test_size=size, stratify=labels[indices].numpy(), random_state=seed % 2**32
     )
-    return torch.from_numpy(others), torch.from_numpy(chosen)
+    parts = torch.from_numpy(others), torch.from_numpy(chosen)
+    for label, count in zip(present.tolist(), counts.tolist(), strict=True):
+        if not all((labels[part] == label).any() for part in parts):
+            raise DataError(
+                f"class {names[label] if names else label} has {count} of the {len(indices)} images here, too few to "
+                f"be in both parts when {size} are split off; add images, or change n_train or n_validation"
+            )
+    return parts
 
 
 def add_label_noise(labels: Tensor, share: float, *, num_classes: int, seed: int) -> Tensor:

@@ -25,12 +25,18 @@ class OnDevice:
         return replace(self, **moved)
 
 
-def _check_images(images: Tensor) -> None:
+def _check(images: Tensor, **about: Tensor) -> None:
     if images.dtype != torch.uint8 or images.ndim != 4:
         raise DataError(
             "images must be uint8 of shape (N, channels, height, width), in steps from 0 to 255; "
             f"got {str(images.dtype).removeprefix('torch.')} of shape {tuple(images.shape)}"
         )
+    for name, values in about.items():
+        if values.dtype != torch.int64 or values.shape != images.shape[:1]:
+            raise DataError(
+                f"{name} must be int64 of shape (N,) for {len(images)} images; "
+                f"got {str(values.dtype).removeprefix('torch.')} of shape {tuple(values.shape)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Split(OnDevice):
     """(N,) int64, before label noise."""
 
     def __post_init__(self) -> None:
-        _check_images(self.images)
+        _check(self.images, labels=self.labels, true_labels=self.true_labels)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,7 +69,7 @@ class Sightings(OnDevice):
     """(N,) int64."""
 
     def __post_init__(self) -> None:
-        _check_images(self.images)
+        _check(self.images, identity=self.identity, camera=self.camera)
 
     def __len__(self) -> int:
         return len(self.identity)

@@ -146,9 +146,11 @@ def factorial_effects(frame: pd.DataFrame, metric: str = "top1") -> pd.DataFrame
 def ablation_rows(frame: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
     """The values of the eight ablation rows, for the seeds that have all of them.
 
-    Args, Raises: see `factorial_effects`.
+    Args:
+        frame, metric: see `factorial_effects`.
 
     Returns: seeds x rows, see `pivot`.
+    Raises: ValueError if a row is missing, or if no seed has all rows.
     """
     values = pivot(frame, metric)
     missing = [row for row in ABLATIONS if row not in values]

@@ -216,7 +216,9 @@ class Store:
         record = read_record(path)
         place = self.path(record.spec)
         if place != path:
-            raise ValueError(f"it does not hold the spec that it is named for; its place is {place}")
+            moved = getattr(record.spec.data, "path", None) is not None
+            hint = " under this CTSL_DATA, by which paths of images are written" if moved else ""
+            raise ValueError(f"it does not hold the spec that it is named for; its place is {place}{hint}")
         return record
 
     def _read(self, path: Path) -> Record | None:

@@ -9,6 +9,8 @@ for person re-identification.
 No function here detaches anything: whoever calls it decides, visibly, which argument may learn.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,20 +38,20 @@ def response_loss(logits: Tensor, target_logits: Tensor, temperature: float = 1.
         temperature: t > 0; a larger one softens both answers.
 
     Returns: a scalar in nats, at least 0 up to rounding; exactly 0 if both are equal.
-    Raises: ValueError on shapes that are not one (B, C), on non-finite input, or t <= 0.
+    Raises: ValueError on shapes that are not one (B, C), on non-finite input, or a t that is not finite and above 0.
     Source: Zhang et al. 2018, arXiv 1706.00384 (t = 1, between peers); Yuan et al. 2020, arXiv 1909.11723
         (t > 1, own frozen copy); Hinton et al. 2015, arXiv 1503.02531 (the temperature).
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature must be greater than 0, got {temperature}")
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
     if logits.ndim != 2 or logits.shape != target_logits.shape or logits.numel() == 0:
         raise ValueError(
             "logits and target_logits must be non-empty and of one shape (B, C), "
             f"got {tuple(logits.shape)} and {tuple(target_logits.shape)}"
         )
     check_finite(logits=logits, target_logits=target_logits)
-    log_p = F.log_softmax(_at_least_float32(logits) / temperature, dim=1)
-    log_q = F.log_softmax(_at_least_float32(target_logits) / temperature, dim=1)
+    log_p = F.log_softmax(at_least_float32(logits) / temperature, dim=1)
+    log_q = F.log_softmax(at_least_float32(target_logits) / temperature, dim=1)
     return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True)
 
 
@@ -167,7 +169,7 @@ def _differences(embedding: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     All are divided by the largest coordinate, which changes no loss and keeps squares from becoming infinite or
     zero. Lengths are 0, and pass no gradient, between images that coincide.
     """
-    points = _at_least_float32(embedding)
+    points = at_least_float32(embedding)
     peak = points.detach().abs().amax()
     points = points / torch.where(peak > 0, peak, 1)
     differences = points[None, :, :] - points[:, None, :]
@@ -212,7 +214,7 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float = 0.3) -> Tens
             f"got {tuple(embedding.shape)} and {tuple(labels.shape)}"
         )
     check_finite(embedding=embedding)
-    points = _at_least_float32(embedding)
+    points = at_least_float32(embedding)
     same = labels[:, None] == labels
     with torch.no_grad():  # finds the hardest images; their distances are computed again below
         scaled = points.double() / points.double().abs().amax().clamp(min=torch.finfo(torch.float64).tiny)
@@ -235,5 +237,6 @@ def _lengths(differences: Tensor) -> Tensor:
     return torch.where(apart, peaks * torch.where(apart, squares, 1).sqrt(), 0)
 
 
-def _at_least_float32(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
+    """The values in float32 or, if they were in it already, in float64."""
     return values if values.dtype == torch.float64 else values.float()

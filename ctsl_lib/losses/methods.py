@@ -1,12 +1,26 @@
 """The methods that are compared, each as a row of weights of the one objective."""
 
+from collections.abc import Mapping
 from itertools import chain, combinations
+from typing import TYPE_CHECKING
 
-from ctsl_lib.losses.objective import GROUPS, Objective
+from ctsl_lib.losses.objective import BUILT_IN, GROUPS, Objective, needs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def factorial(full: Objective) -> dict[str, Objective]:
-    """The eight combinations of MLI, MLR and SLI, each added to the labels: "none", "MLI", ..., "MLI+MLR+SLI"."""
+    """The eight combinations of MLI, MLR and SLI, each added to the labels: "none", "MLI", ..., "MLI+MLR+SLI".
+
+    Raises: ValueError if a term of a user's own learns from peers or frozen copies: "none" would have it as well.
+    """
+    for name, _ in full.extra:
+        if needs(name) != "labels":
+            raise ValueError(
+                f"weights must not have {name}, which learns from {needs(name)}: independent training would have it as "
+                f"well. Give it in a row of its own, such as rows={{mine: {{ce: 1, {name}: 1}}}}"
+            )
     rows = {}
     for chosen in chain.from_iterable(combinations(GROUPS, size) for size in range(len(GROUPS) + 1)):
         dropped = chain.from_iterable(terms for name, terms in GROUPS.items() if name not in chosen)
@@ -49,3 +63,14 @@ def baselines(teacher: str) -> dict[str, Objective]:
         "kd": Objective(ce=0.1, self=0.9, temperature=4, scale_self_by_t2=True, teacher=teacher),
         "label_smoothing": Objective(label_smoothing=0.1),
     }
+
+
+def objective_table(rows: Mapping[str, Objective]) -> "pd.DataFrame":
+    """A table with a row for each objective and a column for each weight and switch; terms of weight 0 are empty."""
+    import pandas as pd
+
+    frame = pd.DataFrame([row.model_dump(exclude={"extra"}) | dict(row.extra) for row in rows.values()])
+    frame.index = pd.Index(rows, name="objective")
+    terms = [*BUILT_IN, *dict.fromkeys(name for row in rows.values() for name, _ in row.extra)]
+    frame[terms] = frame[terms].mask(frame[terms] == 0)
+    return frame

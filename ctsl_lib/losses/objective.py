@@ -7,10 +7,9 @@ r"""One objective for all methods: a method is a row of weights over the named t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch import Tensor
 
     from ctsl_lib.losses.terms import Step
@@ -129,10 +128,17 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
             extra = dict(values.get("extra", ())) | own
         except (TypeError, ValueError):
             return values  # the check of the field itself says what is wrong
-        pairs = [(name, weight) for name, weight in extra.items() if weight != 0]
         return {name: value for name, value in values.items() if name not in own} | {
-            "extra": tuple(sorted(pairs, key=lambda pair: str(pair[0])))
+            "extra": tuple(sorted(extra.items(), key=lambda pair: str(pair[0])))
         }
+
+    @field_validator("extra")
+    @classmethod
+    def _no_setting(cls, pairs: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:
+        for name, _ in pairs:
+            if name in cls.model_fields:
+                raise ValueError(f"must name terms of your own; {name} is a setting of the objective itself")
+        return tuple((name, weight) for name, weight in pairs if weight > 0)
 
     @model_validator(mode="after")
     def _has_a_term(self) -> "Objective":
@@ -188,7 +194,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         """The terms with their weights, then the switches that change them, such as "1 ce + 4 self, t = 4"."""
         terms = " + ".join(f"{weight:g} {name}" for name, weight in self.active.items())
         margin = type(self).model_fields["margin"].default
-        compares = any(_needs(name) == "peers" for name in self.active)
+        compares = any(needs(name) == "peers" for name in self.active)
         switches = {
             f"label smoothing {self.label_smoothing:g}": self.ce > 0 and self.label_smoothing > 0,
             f"teacher {self.teacher}": self.learns_from_frozen and self.teacher is not None,
@@ -216,7 +222,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
     @property
     def learns_from_frozen(self) -> bool:
         """Whether a term needs the answers of frozen copies."""
-        return any(_needs(name) == "frozen" for name in self.active)
+        return any(needs(name) == "frozen" for name in self.active)
 
     def without(self, *terms: str) -> "Objective":
         """The same objective without these terms.
@@ -232,7 +238,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         changes["extra"] = tuple((name, weight) for name, weight in self.extra if name not in terms)
         if "self" in terms:
             changes |= {"temperature": 1.0, "scale_self_by_t2": False}
-        if not any(_needs(name) == "frozen" for name in self.active if name not in terms):
+        if not any(needs(name) == "frozen" for name in self.active if name not in terms):
             changes["teacher"] = None
         return Objective.model_validate(self.model_dump() | changes)
 
@@ -247,8 +253,10 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
             )
 
     def check_peers(self, count: int) -> None:
-        """Raise a ValueError if `count` is 1 and all terms compare peers: a single peer then has nothing to learn."""
-        if count == 1 and all(_needs(name) == "peers" for name in self.active):
+        """Raise a ValueError if there is no peer, or a single one and all terms compare peers: it learns nothing."""
+        if count < 1:
+            raise ValueError("there must be one peer or more, got none")
+        if count == 1 and all(needs(name) == "peers" for name in self.active):
             raise ValueError(
                 "ce, self or triplet must be above 0 for a single peer, as it has no other peer to learn from"
             )
@@ -273,7 +281,7 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
 
         Returns: for each of these peers a dict: term -> weighted scalar. Terms that compare peers are averaged over
             the other peers; a single peer does not have them.
-        Raises: ValueError on an unknown term, and if frozen answers are needed but not given for each peer.
+        Raises: ValueError on an unknown term, without anything to learn, and on frozen answers that are missing.
         """
         from ctsl_lib.losses.terms import weighted_terms
 
@@ -281,18 +289,11 @@ class Objective(BaseModel, frozen=True, extra="forbid"):
         return weighted_terms(self, outputs, labels, frozen, chosen, compiled)
 
 
-def _needs(name: str) -> Needs:
-    """What a term needs; for the built-in terms this is known before `ctsl_lib.losses.terms` is imported."""
+def needs(name: str) -> Needs:
+    """What a term needs; for the built-in terms this is known before `ctsl_lib.losses.terms` is imported.
+
+    Args:
+        name: of a term; one that is not registered here is taken to need labels alone.
+    """
     known: dict[str, Needs] = {"response": "peers", "distance": "peers", "angle": "peers", "self": "frozen"}
     return REGISTERED[name].needs if name in REGISTERED else known.get(name, "labels")
-
-
-def objective_table(rows: Mapping[str, Objective]) -> "pd.DataFrame":
-    """A table with a row for each objective and a column for each weight and switch; terms of weight 0 are empty."""
-    import pandas as pd
-
-    frame = pd.DataFrame([row.model_dump(exclude={"extra"}) | dict(row.extra) for row in rows.values()])
-    frame.index = pd.Index(rows, name="objective")
-    terms = [*BUILT_IN, *dict.fromkeys(name for row in rows.values() for name, _ in row.extra)]
-    frame[terms] = frame[terms].mask(frame[terms] == 0)
-    return frame

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctsl_lib.losses.functional import response_loss, triplet_loss
+from ctsl_lib.losses.functional import at_least_float32, response_loss, triplet_loss
 from ctsl_lib.losses.objective import REGISTERED, Objective, term
 from ctsl_lib.losses.relation_kernel import Relations, both_ways, relation_losses
 from ctsl_lib.models.peer import PeerOutput
@@ -58,7 +58,7 @@ class Step:
 def cross_entropy(step: Step, k: int) -> Tensor:
     """Cross entropy with the labels."""
     smoothing = step.objective.label_smoothing
-    return F.cross_entropy(step.outputs[k].logits.float(), step.labels, label_smoothing=smoothing)
+    return F.cross_entropy(at_least_float32(step.outputs[k].logits), step.labels, label_smoothing=smoothing)
 
 
 @term("response", needs="peers")
@@ -108,14 +108,17 @@ def weighted_terms(
         chosen: the peers whose terms to compute.
 
     Returns: for each chosen peer a dict: term -> weighted scalar.
-    Raises: ValueError on an unknown term, and on frozen answers that are missing or not one for each peer.
+    Raises: ValueError on an unknown term, on no peer or a single one without a term for it, and on frozen answers that
+        are missing or not one for each peer.
     """
     objective.check_terms()
+    objective.check_peers(len(outputs))
     if objective.learns_from_frozen and (frozen is None or len(frozen) != len(outputs)):
         got = "none" if frozen is None else len(frozen)
         raise ValueError(f"the terms need frozen answers for {len(outputs)} peers, got {got}")
     targets = [output.detach() for output in outputs]
-    step = Step(objective, outputs, targets, labels, frozen or (), chosen, compiled)
+    fixed = [output.detach() for output in frozen or ()]
+    step = Step(objective, outputs, targets, labels, fixed, chosen, compiled)
     scales = {"self": objective.temperature**2 if objective.scale_self_by_t2 else 1.0}
     weights = {
         name: weight * scales.get(name, 1.0)

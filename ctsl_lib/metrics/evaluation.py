@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ctsl_lib.data.types import Dataset, EvaluationSplit, RetrievalSplit, Sightings, Split
+from ctsl_lib.errors import NonFiniteInputError
 from ctsl_lib.metrics import COLUMNS
 from ctsl_lib.metrics.classification import agreement, expected_calibration_error, top_k_accuracy
 from ctsl_lib.metrics.retrieval import Labelled, retrieval_metrics
@@ -66,7 +67,7 @@ def ece(output: PeerOutput, labels: Tensor) -> float:
 
 @torch.no_grad()
 def predict(peer: Peer, images: Tensor, data: Dataset, precision: Precision = "fp32") -> PeerOutput:
-    """A peer's answers to all images, in evaluation mode; afterwards the peer is in the mode it was in before.
+    """A peer's answers to all images, in evaluation mode; afterwards each layer is in the mode it was in before.
 
     Args:
         peer: a network, on the device of the images.
@@ -77,14 +78,24 @@ def predict(peer: Peer, images: Tensor, data: Dataset, precision: Precision = "f
     Returns: (N, C) logits and (N, D) embeddings.
     """
     size = max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (images.shape[2] * images.shape[3])))
-    was_training = peer.training
+    was_training = {layer: layer.training for layer in peer.modules()}
     peer.eval()
     try:
         with autocast(images.device, precision):
             parts = [peer(data.normalise(batch)) for batch in images.split(size)]
     finally:
-        peer.train(was_training)
+        for layer, mode in was_training.items():  # one by one, as some layers may have been frozen by hand
+            layer.training = mode
     return PeerOutput(torch.cat([p.logits for p in parts]), torch.cat([p.embedding for p in parts]))
+
+
+def _answers(peers: Sequence[Peer], split: Split, data: Dataset, precision: Precision) -> list[PeerOutput]:
+    """What each peer answers. Raises: NonFiniteInputError where it is no number: the largest would still be found."""
+    outputs = [predict(peer, split.images, data, precision) for peer in peers]
+    for k, output in enumerate(outputs):
+        if not torch.isfinite(output.logits).all():
+            raise NonFiniteInputError(f"answers of peer {k} hold values that are not finite")
+    return outputs
 
 
 def accuracies(peers: Sequence[Peer], split: Split, data: Dataset, precision: Precision = "fp32") -> list[float]:
@@ -95,8 +106,7 @@ def accuracies(peers: Sequence[Peer], split: Split, data: Dataset, precision: Pr
         split: the images to answer and their labels.
         data, precision: see `predict`.
     """
-    logits = [predict(peer, split.images, data, precision).logits for peer in peers]
-    return [top_k_accuracy(z, split.labels) for z in logits]
+    return [top_k_accuracy(z.logits, split.labels) for z in _answers(peers, split, data, precision)]
 
 
 def scores(
@@ -129,7 +139,7 @@ def evaluate(
     """
     if isinstance(split, RetrievalSplit):
         return evaluate_retrieval(peers, split, data, precision)
-    outputs = [predict(peer, split.images, data, precision) for peer in peers]
+    outputs = _answers(peers, split, data, precision)
     metrics = {name: [compute(z, split.labels) for z in outputs] for name, compute in METRICS.items()}
     if len(peers) > 1:
         metrics["agreement"] = [agreement([z.logits for z in outputs])]

@@ -8,7 +8,7 @@ always count as wrong. An image that is not ignored is *valid* for the query, an
 
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -61,11 +61,11 @@ def retrieval_metrics(
         ranks: the k of CMC.
 
     Returns: `rank1`, `rank5`, ... and `mAP` in percent, and `queries`, the number of queries in the means.
-    Raises: ValueError on unequal widths, an empty query or gallery set, or if no query has a right image;
-        NonFiniteInputError on embeddings that are not finite.
+    Raises: ValueError on an unknown metric, shapes that do not fit, an empty query or gallery set, or if no query has a
+        right image; NonFiniteInputError on embeddings that are not finite.
     Source: Zheng et al. 2015, as above.
     """
-    _check(query, gallery)
+    _check(query, gallery, metric)
     precisions, firsts = [], []
     for block in _distances(query, gallery, metric):
         for ranks_of_right in _ranks_of_right(*block):
@@ -87,7 +87,9 @@ def ranked_gallery(query: Labelled, gallery: Labelled, k: int, *, metric: Metric
 
     Returns: one ranking for each query. Raises: ValueError on input that does not fit.
     """
-    _check(query, gallery)
+    _check(query, gallery, metric)
+    if k < 1:
+        raise ValueError(f"k must be 1 or more, got {k}")
     rankings = []
     for distance, right, valid in _distances(query, gallery, metric):
         order = distance.masked_fill(~valid, torch.inf).argsort(dim=1, stable=True)[:, :k]
@@ -147,14 +149,17 @@ def _rank(row: np.ndarray, index: int) -> int:
     return 1 + int(np.count_nonzero(row[:index] <= own) + np.count_nonzero(row[index + 1 :] < own))
 
 
-def _check(query: Labelled, gallery: Labelled) -> None:
+def _check(query: Labelled, gallery: Labelled, metric: Metric) -> None:
+    if metric not in get_args(Metric):
+        raise ValueError(f"metric must be one of {', '.join(get_args(Metric))}; got {metric!r}")
     for name, images in (("query", query), ("gallery", gallery)):
         if images.embedding.ndim != 2 or not len(images.embedding):
             raise ValueError(f"{name} needs embeddings (N, D), N >= 1, got shape {tuple(images.embedding.shape)}")
-        if not len(images.embedding) == len(images.identity) == len(images.camera):
+        if not images.embedding.shape[:1] == images.identity.shape == images.camera.shape:
+            identity, camera = tuple(images.identity.shape), tuple(images.camera.shape)
             raise ValueError(
-                f"{name} has {len(images.embedding)} embeddings, {len(images.identity)} identities and "
-                f"{len(images.camera)} cameras"
+                f"{name} needs an identity (N,) and a camera (N,) for each of its {len(images.embedding)} embeddings, "
+                f"got shapes {identity} and {camera}"
             )
         # Checking the norms takes less memory than checking all values: that would double the memory in use.
         if not torch.isfinite(torch.linalg.vector_norm(images.embedding.float(), dim=1)).all():

@@ -19,7 +19,7 @@ from ctsl_lib.models.registry import register
 
 def _stem(channels: int, width: int) -> nn.Conv2d:
     layer = nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # like the layer that it replaces
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does in ResNet
     return layer
 
 

@@ -53,13 +53,9 @@ class StridedDepthwise(nn.Conv2d):
 
     @classmethod
     def like(cls, other: nn.Conv2d) -> "StridedDepthwise":
-        """The same convolution as `other`, with the same parameters."""
-        layer = cls(
-            other.in_channels, other.out_channels, other.kernel_size, other.stride, other.padding,  # type: ignore[arg-type]
-            other.dilation, other.groups, other.bias is not None, other.padding_mode, device="meta",  # type: ignore[arg-type]
-        )  # fmt: skip
-        layer.weight, layer.bias = other.weight, other.bias
-        layer._forward_hooks = other._forward_hooks
+        """The same convolution as `other`: it shares all that `other` has, parameters and hooks included."""
+        layer = cls.__new__(cls)
+        layer.__dict__ = other.__dict__.copy()
         return layer
 
     def forward(self, images: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ def bf16_in_hardware(device: "torch.device") -> bool | None:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu" and platform.machine().lower() in ("x86_64", "amd64"):
-        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+        tell = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return None if tell is None else bool(tell())
     return None
 
 

@@ -198,7 +198,7 @@ def _finite_scores(
 ) -> list[float]:
     """The accuracy, or mAP, of each peer after an epoch.
 
-    Raises: NonFiniteLossError if the last step, whose loss was finite, has left weights or embeddings that are not.
+    Raises: NonFiniteLossError if the last step, whose loss was finite, has left weights, or answers, that are not.
     """
     for k, peer in enumerate(peers):
         for name, values in peer.state_dict().items():
