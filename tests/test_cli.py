@@ -313,3 +313,10 @@ def test_help_and_wrong_arguments_need_no_torch(arguments: tuple[str, ...]) -> N
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_images_in_the_folder_that_one_is_in_are_named_in_full(ctsl, tmp_path: Path) -> None:
+    """A relative path means the data folder; the message says what to write in its place."""
+    (tmp_path / "my_images").mkdir()
+    status, _, error = ctsl("train", "my_images")
+    assert status == 1 and f"got 'my_images'; did you mean {tmp_path / 'my_images'}?" in error

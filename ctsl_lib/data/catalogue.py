@@ -1,6 +1,7 @@
 """Data sets as a person calls for them: by name, or by the path of class folders."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 from ctsl_lib.data.specs import DATA_SETS, DataSettings, ImageFolder, Images, Reid, one_spelling
@@ -44,8 +45,10 @@ def check_data_set(dataset: str) -> str:
         return dataset
     path = one_spelling(dataset)
     if not (data_root() / path).exists():
+        here = Path(dataset).absolute()
+        hint = f"; did you mean {here}?" if here.exists() else suggestion(dataset, names)
         raise ValueError(
             f"dataset must be one of {', '.join(names)}, or the path of a folder or zip of class folders (looked for "
-            f"in {data_root()}); got {dataset!r}{suggestion(dataset, names)}"
+            f"in {data_root()}); got {dataset!r}{hint}"
         )
     return path
