@@ -16,11 +16,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ctsl_course.exercises import check, hint, solution
+from ctsl_course.exercises import check, hint, solution, tried
 from ctsl_course.exercises.cells import NOTEBOOKS, exercises_of, key_of, number_of
-from ctsl_course.exercises.diagnose import Tried, WrongAnswer, equals, gradient, pencil_equals
+from ctsl_course.exercises.diagnose import WrongAnswer, equals, gradient, pencil_equals
 from ctsl_course.exercises.engine import Exercise, find, load, verdict
 from ctsl_course.exercises.pages import write_pages
+from ctsl_course.exercises.tried import Tried
 from ctsl_course.exercises.versions import on_colab, solved, student, up_to_date, version, write_versions
 
 EXERCISES = load()
@@ -330,3 +331,43 @@ def test_only_an_address_gets_into_the_cell_for_colab() -> None:
     for address in ("github.com/a/b", "https://a.b/c; rm -rf x", "https://a.b/$(x)", "file:///etc"):
         with pytest.raises(ValueError, match="--repository must be an address"):
             on_colab(address)
+
+
+def test_an_endless_loop_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tried, "LIMIT", 1)
+
+    def endless(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        while True:
+            pass
+
+    right, words = verdict(find("00.2"), endless)
+    assert not right and words.startswith("your function has not come to an end after 1 seconds")
+    assert verdict(find("00.2"), find("00.2").right)[0]  # the alarm is off again
+
+
+def test_autograd_is_no_formula() -> None:
+    def by_autograd(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        leaf = logits.clone().requires_grad_()
+        return torch.autograd.grad(torch.nn.functional.cross_entropy(leaf, labels), leaf)[0]
+
+    right, words = verdict(find("00.2"), by_autograd)
+    assert not right and words == "your function uses autograd: write the formula itself."
+
+
+def test_empty_entries_are_named() -> None:
+    right, words = verdict(find("22.1"), {"three seeds": 1.99, "five seeds": ...})
+    assert not right and words.startswith("five seeds is not filled in yet. Hint: ")
+
+
+def test_a_list_is_an_array_where_nothing_else_is_said() -> None:
+    assert verdict(find("07.9"), lambda curves: [row[-1] for row in curves])[0]
+    assert not verdict(find("07.9"), lambda curves: curves[-1])[0]
+    assert verdict(find("01c.1"), lambda c, right, bins: np.float64(find("01c.1").right(c, right, bins)))[0]
+    for factor, words in (
+        (2, "is 2 times too large"),
+        (3.12, "is too large"),
+        (0.999, "is too small"),
+        (-1, "wrong sign"),
+    ):
+        with pytest.raises(WrongAnswer, match=words):
+            equals(factor * 0.7, 0.7)

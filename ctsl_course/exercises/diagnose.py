@@ -1,6 +1,5 @@
 """What is wrong with an answer, in words that do not give the right one away."""
 
-import inspect
 import linecache
 import math
 import os
@@ -53,48 +52,6 @@ def own_records() -> Iterator[None]:
                 os.environ["CTSL_RECORDS"] = before
 
 
-class Tried:
-    """A student's function. Called, it must return something and leave its arguments as they were."""
-
-    def __init__(self, function: Function) -> None:
-        self.function = function
-
-    def __call__(self, *given: Any) -> Any:
-        """Call the function; WrongAnswer if it returns nothing or changes an argument."""
-        before = [_copied(value) for value in given]
-        found = self.function(*given)
-        require(found is not None, "your function returns None: is a `return` missing?")
-        names = list(inspect.signature(self.function).parameters)
-        for name, value, old in zip(names, given, before, strict=False):
-            require(
-                _unchanged(value, old), f"your function changes its argument `{name}` in place: make a new one"
-            )
-        return found
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    return value.copy() if isinstance(value, np.ndarray | list | dict) else value
-
-
-def _unchanged(value: Any, old: Any) -> bool:
-    if isinstance(value, Tensor):
-        return value.shape == old.shape and torch.equal(value.detach().nan_to_num(), old.nan_to_num())
-    if isinstance(value, np.ndarray):
-        return np.array_equal(value, old, equal_nan=value.dtype.kind == "f")
-    if isinstance(value, list | dict):  # of anything: the same objects in the same order
-        pairs = (
-            zip(value.items(), old.items(), strict=False)
-            if isinstance(value, dict)
-            else zip(value, old, strict=False)
-        )
-        return len(value) == len(old) and all(
-            a is b or (isinstance(value, dict) and a[1] is b[1]) for a, b in pairs
-        )
-    return True
-
-
 def equals(
     found: Any, expected: Any, mistakes: Mistakes | None = None, *, what: str = "the result", rel: float = 1e-4
 ) -> None:
@@ -143,12 +100,23 @@ def _off_by(got: Tensor, right: Tensor, rel: float) -> str:
     """Sign or constant factor, where it is one."""
     if _close(-got, right, rel):
         return "has the wrong sign"
+    if right.numel() == 1 and right.abs().item() > 0:
+        return _one_off_by((got / right).item())
     scale = (got * right).sum() / right.square().sum().clamp(min=1e-300)
     if scale > 0 and _close(got / scale, right, rel):
         factor = scale.item()
         way = "large" if factor > 1 else "small"
         return f"is {factor if factor > 1 else 1 / factor:.3g} times too {way}"
     return "is not right, and not by a sign or a constant factor alone"
+
+
+def _one_off_by(factor: float) -> str:
+    """Of a single number any factor could be named; only that of a sum, a mean or a square is worth a look."""
+    if factor < 0:
+        return "has the wrong sign, and another size"
+    way, size = ("large", factor) if factor > 1 else ("small", 1 / max(factor, 1e-300))
+    whole = round(size)
+    return f"is {whole} times too {way}" if whole > 1 and abs(size / whole - 1) < 1e-3 else f"is too {way}"
 
 
 def gradient(loss: Any, leaf: Tensor, what: str = "the loss") -> Tensor:

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctsl_course.exercises.diagnose import Tried, equals, gradient, require, some
+from ctsl_course.exercises.diagnose import equals, gradient, require, some
 from ctsl_course.exercises.engine import code, pencil
+from ctsl_course.exercises.tried import Tried, needs_no_autograd
 
 pencil(
     "00.1",
@@ -77,6 +78,7 @@ def gradient_agrees(answer: Tried) -> None:
         "this divides by the number of classes; the mean runs over the images": 6 / 5 * right,
     }
     equals(answer(z, y), right, mistakes, what="the gradient")
+    needs_no_autograd(answer, z, y)
 
 
 def gradient_knows_all_classes(answer: Tried) -> None:
@@ -168,6 +170,14 @@ def noise_of_the_first(labels: Tensor, share: float, num_classes: int) -> Tensor
     return noisy
 
 
+def noise_of_ten_classes(labels: Tensor, share: float, num_classes: int) -> Tensor:
+    return noise_right(labels, share, 10)
+
+
+def noise_by_coins(labels: Tensor, share: float, num_classes: int) -> Tensor:
+    return torch.where(torch.rand(len(labels)) < share, torch.randint(num_classes, labels.shape), labels)
+
+
 def noise_has_the_right_share(answer: Tried) -> None:
     labels = torch.arange(100_000) % 10
     noisy = answer(labels, 0.4, 10)
@@ -190,6 +200,16 @@ def noise_has_the_right_share(answer: Tried) -> None:
     )
     halves = other[:50_000].double().mean() - other[50_000:].double().mean()
     require(halves.abs() < 0.02, "the images are not chosen at random: use torch.randperm")
+
+
+def noise_knows_the_classes(answer: Tried) -> None:
+    noisy = answer(torch.arange(4000) % 4, 0.5, 4)
+    require(noisy.max() < 4, "with 4 classes a label is redrawn from these 4: use num_classes")
+    changed = int((answer(torch.zeros(1001, dtype=torch.int64), 0.3, 10**9) != 0).sum())
+    require(
+        changed == 300,
+        f"of 1001 labels at share 0.3, {changed} are redrawn: choose exactly round(share * N), not each by a coin",
+    )
 
 
 def noise_can_be_none(answer: Tried) -> None:
@@ -218,8 +238,14 @@ code(
         noise_with_repetition: "chosen twice",
         noise_of_one_class: "not all classes are drawn alike",
         noise_of_the_first: "not chosen at random",
+        noise_of_ten_classes: "use num_classes",
+        noise_by_coins: "not each by a coin",
     },
-    checks={"the share of wrong labels": noise_has_the_right_share, "a share of 0": noise_can_be_none},
+    checks={
+        "the share of wrong labels": noise_has_the_right_share,
+        "4 classes, and an exact share": noise_knows_the_classes,
+        "a share of 0": noise_can_be_none,
+    },
     why="""
         Drawing from all classes leaves a tenth of the redrawn labels right. Written in place, the function would
         destroy the true labels, and with them every later count of what is wrong.

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctsl_course.exercises.diagnose import Tried, equals, gradient, require, some
+from ctsl_course.exercises.diagnose import equals, gradient, require, some
 from ctsl_course.exercises.engine import code, pencil
+from ctsl_course.exercises.tried import Tried
 from ctsl_lib.losses.functional import response_loss
 
 pencil(
@@ -67,8 +68,8 @@ def my_hinton_loss(z: Tensor, labels: Tensor, z_teacher: Tensor, t: float, weigh
 
 def hinton_right(z: Tensor, labels: Tensor, z_teacher: Tensor, t: float, weight: float) -> Tensor:
     """Both sides softened, the label not; the teacher is a constant."""
-    log_p, q = (z / t).log_softmax(dim=1), (z_teacher.detach() / t).softmax(dim=1)
-    kl = (q * (q.log() - log_p)).sum(dim=1).mean()
+    log_p, log_q = (z / t).log_softmax(dim=1), (z_teacher.detach() / t).log_softmax(dim=1)
+    kl = (log_q.exp() * (log_q - log_p)).sum(dim=1).mean()
     return (1 - weight) * F.cross_entropy(z, labels) + weight * t**2 * kl
 
 

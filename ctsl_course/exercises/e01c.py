@@ -1,10 +1,12 @@
 """Exercises of notebook 01c: calibration, intervals, agreement."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ctsl_course.exercises.diagnose import Tried, equals, require, some
+from ctsl_course.exercises.diagnose import equals, require, some
 from ctsl_course.exercises.engine import code, pencil
+from ctsl_course.exercises.tried import Tried
 from ctsl_lib.metrics.classification import expected_calibration_error
 
 
@@ -46,11 +48,21 @@ def ece_signed(confidence: Tensor, right: Tensor, bins: int) -> float:
     return (right.double() - confidence.double()).mean().item()
 
 
+def ece_open_above(confidence: Tensor, right: Tensor, bins: int) -> float:
+    total = 0.0
+    for m in range(bins):
+        inside = (confidence >= m / bins) & (confidence < (m + 1) / bins)
+        if inside.any():
+            gap = right[inside].double().mean() - confidence[inside].double().mean()
+            total += inside.double().mean().item() * abs(gap.item())
+    return total
+
+
 def ece_agrees(answer: Tried) -> None:
     sure = torch.tensor([0.55, 0.70, 0.75, 0.90, 0.95], dtype=torch.float64)
     hit = torch.tensor([0, 1, 0, 1, 1])
     found = answer(sure, hit, 5)
-    require(isinstance(found, float) or getattr(found, "numel", lambda: 0)() == 1, "the ECE must be one number")
+    require(np.ndim(found) == 0 or np.size(found) == 1, "the ECE must be one number")
     require(
         float(found) == float(found), "the result is NaN: a bin without any image has no mean, so leave it out"
     )
@@ -62,6 +74,13 @@ def ece_agrees(answer: Tried) -> None:
         "this is in percent, a share is asked for": 23,
     }
     equals(float(found), 0.23, mistakes, what="the ECE of section 1's five predictions")
+
+
+def ece_counts_the_surest(answer: Tried) -> None:
+    sure, hit = torch.tensor([1.0, 1.0, 0.5], dtype=torch.float64), torch.tensor([0, 0, 1])
+    found = float(answer(sure, hit, 5))
+    require(abs(found - 1 / 6) > 1e-3, "images of confidence 1 are in no bin: (0.8, 1.0] has its upper end in it")
+    equals(found, 5 / 6, what="the ECE of two wrong answers of confidence 1 and a right one of confidence 0.5")
 
 
 def ece_agrees_with_the_library(answer: Tried) -> None:
@@ -91,8 +110,13 @@ code(
         ece_unweighted: "weigh each with its share",
         ece_empty_bins: "a bin without any image",
         ece_signed: "gaps of opposite sign cancel",
+        ece_open_above: "has its upper end in it",
     },
-    checks={"five predictions by hand": ece_agrees, "the library, 1 and 15 bins": ece_agrees_with_the_library},
+    checks={
+        "five predictions by hand": ece_agrees,
+        "confidence 1": ece_counts_the_surest,
+        "the library, 1 and 15 bins": ece_agrees_with_the_library,
+    },
     why="""
         With one bin it is |accuracy − mean confidence|. Where a bin is split, gaps of opposite sign no longer cancel
         (triangle inequality), so the number can only grow: an ECE means little without its number of bins.

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from ctsl_course.exercises.diagnose import Tried, require
+from ctsl_course.exercises.diagnose import require
 from ctsl_course.exercises.engine import code, pencil
+from ctsl_course.exercises.tried import Tried
 
 pencil(
     "05.1",

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from ctsl_course.exercises.diagnose import Tried, equals, gradient, require, some
+from ctsl_course.exercises.diagnose import equals, gradient, require, some
 from ctsl_course.exercises.engine import code
+from ctsl_course.exercises.tried import Tried
 from ctsl_lib.losses.functional import distance_loss
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.models.peer import Peer, PeerOutput

@@ -5,8 +5,9 @@ import math
 import numpy as np
 from scipy import stats
 
-from ctsl_course.exercises.diagnose import Tried, equals, require
+from ctsl_course.exercises.diagnose import equals, require
 from ctsl_course.exercises.engine import code, pencil
+from ctsl_course.exercises.tried import Tried
 from ctsl_lib.evidence.statistics import mean_interval
 
 pencil(
@@ -217,8 +218,8 @@ def holm_sorted(p: np.ndarray, level: float = 0.05) -> np.ndarray:
     return np.logical_and.accumulate(passed)
 
 
-def _found(answer: Tried, *p: float) -> list[bool]:
-    found = np.asarray(answer(np.array(p)))
+def _found(answer: Tried, *p: float, **level: float) -> list[bool]:
+    found = np.asarray(answer(np.array(p), *level.values()))
     require(found.shape == (len(p),), f"return one verdict for each of the {len(p)} p-values")
     require(found.dtype == bool, f"return booleans, yours are {found.dtype}")
     return [bool(one) for one in found]
@@ -230,6 +231,8 @@ def holm_finds_all(answer: Tried) -> None:
         found != [False, True, False], "this is Bonferroni: after a find the next limit is 0.05 over one fewer"
     )
     require(all(found), "of (0.030, 0.010, 0.020) all are found, as in section 6's table")
+    found = _found(answer, 0.030, 0.010, 0.020, level=0.025)
+    require(not any(found), "with level 0.025 none of (0.030, 0.010, 0.020) is found: `level` is not used")
 
 
 def holm_stops(answer: Tried) -> None:

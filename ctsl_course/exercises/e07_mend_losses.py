@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ctsl_course.exercises import pitfalls
-from ctsl_course.exercises.diagnose import Tried, equals, require, some
+from ctsl_course.exercises.diagnose import equals, require, some
 from ctsl_course.exercises.engine import code
+from ctsl_course.exercises.tried import Tried
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.losses.functional import response_loss
 from ctsl_lib.models.peer import Peer, PeerOutput

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ctsl_course.exercises import pitfalls
-from ctsl_course.exercises.diagnose import Tried, equals, require, some
+from ctsl_course.exercises.diagnose import equals, require, some
 from ctsl_course.exercises.engine import code
+from ctsl_course.exercises.tried import Tried
 from ctsl_lib.losses.functional import angle_loss
 from ctsl_lib.losses.reference import relative_distances
 
@@ -150,6 +151,17 @@ def angles_with_tiny_epsilon(f: Tensor, target: Tensor) -> Tensor:
     return F.huber_loss(cosines[0], cosines[1], reduction="sum") / (n * (n - 1) * (n - 2))
 
 
+def angles_of_one_image(f: Tensor, target: Tensor) -> Tensor:
+    """Mistake: without leaving out u = w, whose cosine is 1 for one peer and 0 where two images are one point."""
+    cosines, n = [], len(f)
+    for side in (f, target):
+        difference = side[None] - side[:, None]
+        apart = difference.detach().norm(dim=2) > 1e-6 * torch.pdist(side.detach()).mean()
+        direction = F.normalize(torch.where(apart[:, :, None], difference, 0), dim=2)
+        cosines.append(direction @ direction.transpose(1, 2))
+    return F.huber_loss(cosines[0], cosines[1], reduction="sum") / (n * (n - 1) * (n - 2))
+
+
 def angles_agree(answer: Tried) -> None:
     f, target = some(6, 8).double(), some(6, 8, seed=1).double()
     words = (
@@ -168,6 +180,16 @@ def angles_agree(answer: Tried) -> None:
     found = answer(1e-4 * close, target)
     words = "embeddings of another size have another loss: count the gap in mean distances of the batch"
     require(torch.isclose(found, right, rtol=1e-3), words)
+
+
+def angles_of_near_images(answer: Tried) -> None:
+    f, target = some(6, 8).double(), some(6, 8, seed=1).double()
+    for gap in (0.0, 1e-9, 1e-5):
+        near = f.clone()
+        near[1] = near[0] + gap
+        equals(
+            answer(near, target), angle_loss(near, target), what=f"the loss with two images at a gap of {gap:g}"
+        )
 
 
 code(
@@ -189,8 +211,13 @@ code(
         my_angle_loss: "a gradient above 1e7",
         angles_with_epsilon: "well separated images now have another loss",
         angles_with_tiny_epsilon: "count the gap in mean distances",
+        angles_of_one_image: "two images at a gap of 0",
     },
-    checks={"images that lie apart": angles_agree, "gradient_is_bounded": pitfalls.gradient_is_bounded},
+    checks={
+        "images that lie apart": angles_agree,
+        "gradient_is_bounded": pitfalls.gradient_is_bounded,
+        "images that lie near": angles_of_near_images,
+    },
     shown=(pitfalls.gradient_at, pitfalls.gradient_is_bounded),
     why="Sweep an input towards the edge of what is defined, and look at the gradient, not only at the loss.",
 )

@@ -11,8 +11,9 @@ from scipy import stats
 from torch import Tensor
 
 from ctsl_course.exercises import pitfalls
-from ctsl_course.exercises.diagnose import Tried, equals, require, some
+from ctsl_course.exercises.diagnose import equals, require, some
 from ctsl_course.exercises.engine import code
+from ctsl_course.exercises.tried import Tried
 from ctsl_lib.models.peer import Peer
 from ctsl_lib.models.registry import build_peer
 
@@ -223,6 +224,8 @@ def peers_are_strangers(answer: Tried) -> None:
     pair = answer()
     require(isinstance(pair, list | tuple) and len(pair) == 2, "return a list of two peers")
     require(pair[0] is not pair[1], "this is one network under two names")
+    shapes = [[tuple(value.shape) for value in peer.parameters()] for peer in pair]
+    require(shapes[0] == shapes[1], "these are networks of two kinds; take two of one kind")
     pitfalls.differ_after_training(answer)
     equal = [
         torch.equal(a, b)

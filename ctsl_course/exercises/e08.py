@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from ctsl_course.exercises.diagnose import Tried, equals, gradient, require, some
+from ctsl_course.exercises.diagnose import equals, gradient, require, some
 from ctsl_course.exercises.engine import code, pencil
+from ctsl_course.exercises.tried import Tried, needs_no_autograd
 from ctsl_lib.losses.functional import distance_loss, relative_distances
 
 
@@ -159,6 +160,7 @@ def distance_gradient_agrees(answer: Tried) -> None:
         "the mean over the pairs is missing": 30 * right,
     }
     equals(answer(X, psi), right, mistakes, what="the gradient")
+    needs_no_autograd(answer, X, psi)
 
 
 code(

@@ -5,8 +5,9 @@ import math
 import numpy as np
 from scipy import stats
 
-from ctsl_course.exercises.diagnose import Tried, equals, require
+from ctsl_course.exercises.diagnose import equals, require
 from ctsl_course.exercises.engine import code, pencil
+from ctsl_course.exercises.tried import Tried
 from ctsl_lib.evidence.statistics import mean_interval
 
 

@@ -4,8 +4,9 @@ import math
 
 import pandas as pd
 
-from ctsl_course.exercises.diagnose import Tried, equals, require
+from ctsl_course.exercises.diagnose import equals, require
 from ctsl_course.exercises.engine import code, pencil
+from ctsl_course.exercises.tried import Tried
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.losses.objective import Objective
 
@@ -124,22 +125,45 @@ def gain_of_peer_1(frame: pd.DataFrame, method: str, rival: str) -> float:
     return gain_right(frame[frame["peer"] == 1], method, rival)
 
 
-def gain_agrees(answer: Tried) -> None:
+def gain_by_position(frame: pd.DataFrame, method: str, rival: str) -> float:
+    one, other = (
+        frame[frame["method"] == name].groupby("seed")["top1"].mean().to_numpy() for name in (method, rival)
+    )
+    n = min(len(one), len(other))
+    return float((one[:n] - other[:n]).mean())
+
+
+def runs_with_gaps(one: str, other: str) -> pd.DataFrame:
+    """Five seeds of one method and three of another, in between; differences of unequal size."""
     rows = [
-        {"method": name, "seed": seed, "peer": peer, "top1": base + 2.0 * seed + off * (peer == 2)}
-        for name, base, off, seeds in (("ours", 15.0, 1.0, range(5)), ("twice", 20.0, 0.5, range(3)))
+        {
+            "method": name,
+            "seed": seed,
+            "peer": peer,
+            "top1": base + 2.0 * seed + seed**2 * slope + off * (peer == 2),
+        }
+        for name, base, slope, off, seeds in ((one, 15.0, 0.3, 1.0, range(5)), (other, 20.0, 0.0, 0.5, (0, 2, 4)))
         for seed in seeds
         for peer in (1, 2)
     ]
-    frame = pd.DataFrame(rows)
+    return pd.DataFrame(rows)
+
+
+def gain_agrees(answer: Tried) -> None:
+    frame = runs_with_gaps("ours", "twice")
     mistakes = {
         "some seeds have only one of the two runs: pair them first, and leave these seeds out": (
             gain_unpaired(frame, "ours", "twice")
         ),
         "this is the rival minus the method": -gain_right(frame, "ours", "twice"),
         "this is the first peer alone; average the peers of a run": gain_of_peer_1(frame, "ours", "twice"),
+        "runs are paired by their position in the list: pair them by seed": gain_by_position(
+            frame, "ours", "twice"
+        ),
     }
     equals(answer(frame, "ours", "twice"), gain_right(frame, "ours", "twice"), mistakes, what="the gain")
+    other = runs_with_gaps("a", "b")
+    equals(answer(other, "a", "b"), gain_right(other, "a", "b"), what="the gain of methods with other names")
 
 
 code(
@@ -162,6 +186,7 @@ code(
         gain_unpaired: "pair them first",
         gain_reversed: "the rival minus the method",
         gain_of_peer_1: "the first peer alone",
+        gain_by_position: "pair them by seed",
     },
     checks={"seeds that lack a run": gain_agrees},
     why="""

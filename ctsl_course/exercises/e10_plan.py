@@ -1,7 +1,8 @@
 """Exercises of notebook 10 on plans: what a larger data set and a plan of runs cost."""
 
-from ctsl_course.exercises.diagnose import Tried, require
+from ctsl_course.exercises.diagnose import require
 from ctsl_course.exercises.engine import code, pencil
+from ctsl_course.exercises.tried import Tried
 
 pencil(
     "10.7",

@@ -5,8 +5,9 @@ import math
 import numpy as np
 from scipy import stats
 
-from ctsl_course.exercises.diagnose import Tried, equals, require
+from ctsl_course.exercises.diagnose import equals, require
 from ctsl_course.exercises.engine import code, pencil
+from ctsl_course.exercises.tried import Tried
 from ctsl_lib.evidence.claims import Comparison
 
 pencil(
@@ -105,7 +106,7 @@ def verdict_of_one(differences: list[float]) -> str:
 
 def verdict_biased(differences: list[float]) -> str:
     d, n = np.array(differences), len(differences)
-    if n < 2 or np.ptp(d) == 0:
+    if n < 2 or np.ptp(d) < 1e-9:
         return verdict_right(differences)
     half = stats.t.ppf(0.975, n - 1) * d.std() / math.sqrt(n)
     return "undecided" if abs(d.mean()) <= half else "supported" if d.mean() > 0 else "contradicted"
@@ -133,6 +134,11 @@ def verdicts_of_odd_cases(answer: Tried) -> None:
         answer([2.0, 2.0, 2.0]) == "undecided",
         "equal differences have an interval of width 0: that is no certainty, so the comparison is undecided",
     )
+    for d in ([0.1, 0.1, 0.1], [0.1 + 0.2, 0.3, 0.3]):
+        require(
+            answer(d) == "undecided",
+            f"{d} are equal but for rounding, so the comparison is undecided: compare with a tolerance",
+        )
     for d in ([0.5, 1.5, 1.0, 0.8], [-3.0, 1.0, 0.2], [1.1, 2.0, 2.9]):
         require(answer(d) == Comparison("", "", tuple(d)).verdict, f"not the verdict for {d}")
 

@@ -11,7 +11,8 @@ from importlib import import_module
 from pprint import pformat
 from typing import Any, Literal
 
-from ctsl_course.exercises.diagnose import Function, Tried, WrongAnswer, pencil_equals, require, told
+from ctsl_course.exercises.diagnose import Function, WrongAnswer, pencil_equals, require, told
+from ctsl_course.exercises.tried import Tried, time_limit
 
 Difficulty = Literal["*", "**", "***"]
 REGISTER: dict[str, "Exercise"] = {}
@@ -191,10 +192,11 @@ def verdict(exercise: Exercise, answer: Any) -> tuple[bool, str]:
             raise NotImplementedError
         else:
             require(not callable(answer), f"{exercise.name} must be made of numbers, not a function")
-        for check_it in exercise.checks.values():
-            check_it(Tried(answer) if exercise.kind == "code" else answer)
+        with time_limit():
+            for check_it in exercise.checks.values():
+                check_it(Tried(answer) if exercise.kind == "code" else answer)
     except NotImplementedError:
-        return False, f"nothing is written yet. Hint: {_flat(exercise.hints[0])}"
+        return False, f"{_what_is_missing(answer)} Hint: {_flat(exercise.hints[0])}"
     except WrongAnswer as error:
         words = str(error)
     except AssertionError as error:
@@ -218,6 +220,14 @@ def _is_untouched(exercise: Exercise, answer: Any) -> bool:
         return inspect.getsource(answer).strip() == exercise.stub
     except (OSError, TypeError):
         return False
+
+
+def _what_is_missing(answer: Any) -> str:
+    """Of an answer that is not finished: nothing yet, or the entries that wait."""
+    empty = [str(name) for name, entry in answer.items() if entry is ...] if isinstance(answer, dict) else []
+    if not empty or len(empty) == len(answer):
+        return "nothing is written yet."
+    return f"{' and '.join(empty)} {'is' if len(empty) == 1 else 'are'} not filled in yet."
 
 
 def _flat(text: str) -> str:

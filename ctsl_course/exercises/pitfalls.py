@@ -114,14 +114,18 @@ def expected_max(n: int) -> float:
 def is_unbiased(report: Callable[[np.ndarray], np.ndarray]) -> None:
     """20,000 trainings that learn nothing after the first epoch: 85 % plus noise of one point."""
     curves = np.random.default_rng(0).normal(85, 1, size=(20_000, 20))
-    bias = report(curves).mean() - 85
+    found = np.asarray(report(curves))
+    assert found.shape == (20_000,), f"one number for each of 20,000 rows, not the shape {found.shape}"
+    bias = found.mean() - 85
     assert abs(bias) < 0.05, f"{bias:.1f} points too high ({expected_max(20):.1f} for the best of 20, by formula)"
 
 
 def finds_nothing_in_noise(rule: Callable[[np.ndarray], np.ndarray], n: int) -> None:
     """20,000 comparisons of a method with itself, n seeds each."""
     noise = np.random.default_rng(0).normal(0, 1.5, size=(20_000, n))
-    share = 100 * rule(noise).mean()
+    found = np.asarray(rule(noise))
+    assert found.shape == (20_000,), f"one answer for each of 20,000 rows, not the shape {found.shape}"
+    share = 100 * found.mean()
     assert share <= 3, f"a gain in {share:.0f} % of comparisons of a method with itself"
 
 

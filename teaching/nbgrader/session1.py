@@ -59,7 +59,7 @@ ASSIGNMENT = Assignment(
             r"""
             How hot must an answer be read to be as sure as we want it to be? Write a function that takes the
             logits of one image
-            and returns the temperature $t > 0$ at which **<<words>>** is **<<goal>>**, to four digits. There is no
+            and returns the temperature $t > 0$ at which **<<words>>** is **<<goal>>**; do not round it. There is no
             formula for it; halve an interval. The right $t$ lies between 0.001 and 1000.
             """,
             stub='''

@@ -1,5 +1,6 @@
 """Session 4: what a relation sees."""
 
+from itertools import combinations
 from random import Random
 
 from tasks import Assignment, Case, Drawn, Open, Task, numbers
@@ -52,12 +53,22 @@ def draw_relation(random: Random) -> Drawn:
     }
 
 
+def without_ties(random: Random, count: int, width: int) -> list[list[float]]:
+    """Embeddings whose coordinates differ by unequal amounts: where two are the largest, gradients are not unique."""
+    while True:
+        drawn = numbers(random, count, width)
+        gaps = [[round(abs(a - b), 6) for a, b in zip(x, y, strict=True)] for x, y in combinations(drawn, 2)]
+        if all(len(set(gap)) == width for gap in gaps):
+            return drawn
+
+
 def two_peers(random: Random, drawn: Drawn) -> list[Case]:
     """Embeddings of two peers, of different widths."""
     cases = []
     for _ in range(4):
         count = random.randint(4, 5)
-        cases.append((numbers(random, count, random.randint(2, 3)), numbers(random, count, random.randint(3, 4))))
+        own, other = random.randint(2, 3), random.randint(3, 4)
+        cases.append((without_ties(random, count, own), without_ties(random, count, other)))
     return cases
 
 
@@ -140,7 +151,7 @@ ASSIGNMENT = Assignment(
             r"""
             Three images lie at the corners of a triangle. For one peer its sides AB, AC, BC are <<first>>, for
             the other one <<second>>. What is the distance loss (03.2) of the course, with the usual Huber
-            function? Set `triangle_loss`, to four digits.
+            function? Set `triangle_loss`, computed and not rounded.
             """,
             solution="""
             a, b = <<first>>, <<second>>

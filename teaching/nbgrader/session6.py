@@ -69,7 +69,8 @@ ASSIGNMENT = Assignment(
             If a method makes no difference, each seed's difference could as well have had the other sign. Go
             through all $2^n$ ways
             to choose the signs of the $n$ differences, compute the **<<statistic>>** for each, and return the share of
-            them in which it **<<both>>**. The observed signs are one of the ways. No random numbers are needed.
+            them in which it **<<both>>**. The observed signs are one of the ways. Values that differ by less than
+            1e-9 count as equal: they come from rounding. No random numbers are needed.
             """,
             stub='''
             def sign_flip_p(differences: Tensor) -> float:
@@ -166,7 +167,7 @@ ASSIGNMENT = Assignment(
             """,
             """
             1 point: mean and interval are right. 1 point: the verdict follows from the interval (better, worse,
-            or not to be told apart; never "no difference"). 1 point: number of seeds, data and cost are named. 1
+            or not to be told apart; never "no difference"). 1 point: number of seeds and cost are named. 1
             point: the limit is a real one (this data, one comparison of several, what seeds do not vary).
             """,
             points=4,
