@@ -49,8 +49,11 @@ ROWS = {
     "nine_times": Objective(ce=9),
 }
 """Rows of weights that no profile lists: a uniform teacher, and the labels with five and nine times the loss."""
-SHORT = {"@long": "table=cifar100/overnight peers=resnet14+resnet14 seeds=3"}
-"""The long trainings on CIFAR-100, with the seeds of which all rows are there."""
+SHORT = {
+    "@long": "table=cifar100/overnight peers=resnet14+resnet14 seeds=4",
+    "@parts": "table=cifar100/overnight peers=resnet14+resnet14 seeds=3",
+}
+"""The long trainings on CIFAR-100, with the seeds that are there: of the main rows, and of all rows."""
 KNOWN = (*METHODS, LONGER, WARM, *ABLATIONS, *ROWS)
 PARTS = ("", "mean", "range", "each")
 OPTIONS = {"metric": "top1", "part": "", "decimals": "", "table": "digits/digits", "peers": ""}
