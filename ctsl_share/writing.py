@@ -1,5 +1,6 @@
 """Trained peers as a folder that others can use: safetensors, a configuration, a model card."""
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,16 +45,25 @@ def export_weights(record: Record, store: Store, folder: Path, *, train: bool = 
             _check_images(record, record.spec.data.digest())
         made, peers = _trained(record)
     config, tensors = _config(made, peers), nn.ModuleList(peers).state_dict()
-    content = save(
-        {name: value.contiguous() for name, value in tensors.items()}, {"format": "pt", "key": config.key}
+    content = _ordered(
+        save({name: value.contiguous() for name, value in tensors.items()}, {"format": "pt", "key": config.key})
     )
     text = card(config, over_seeds(record, store), given=not any(made.parameters))
-    json = config.model_dump_json(indent=1) + "\n"
+    settings = config.model_dump_json(indent=1) + "\n"
     # The configuration comes first: by it the next export knows the folder of one that was killed in between.
-    write_atomically(folder / CONFIG, lambda temporary: temporary.write_text(json, encoding="utf-8"))
+    write_atomically(folder / CONFIG, lambda temporary: temporary.write_text(settings, encoding="utf-8"))
     write_atomically(folder / WEIGHTS, lambda temporary: temporary.write_bytes(content))
     write_atomically(folder / CARD, lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return made
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same file with its metadata in one order, which the library changes from call to call."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return content[:8] + text.ljust(size) + content[8 + size :]
 
 
 def _check_target(folder: Path) -> None:

@@ -386,6 +386,13 @@ def test_a_metric_that_the_record_lacks_has_a_dash(store: Store, tmp_path: Path)
     assert re.search(r"\| top-1 \|.*\(n = 1\) \|\n\| top5 \|.*\| – \|\n", text)
 
 
+def test_the_same_networks_give_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    record = run(QUICK, store, keep_weights=True)
+    for name in "abcdef":
+        export_weights(record, store, tmp_path / name)
+    assert len({(tmp_path / name / "model.safetensors").read_bytes() for name in "abcdef"}) == 1
+
+
 def test_an_export_that_was_killed_can_be_repeated(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
