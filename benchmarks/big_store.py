@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.measure import machine
+from ctsl_lib.cli.failures import failures_in_one_line
 from ctsl_lib.cli.reproduce import QUICK, method_rows
 from ctsl_lib.environment import ROOT
 from ctsl_lib.experiments.spec import Record, Spec
@@ -118,4 +119,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with failures_in_one_line():
+        typer.run(main)

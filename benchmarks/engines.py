@@ -21,6 +21,7 @@ import psutil
 import typer
 
 from benchmarks.measure import machine
+from ctsl_lib.cli.failures import failures_in_one_line
 from ctsl_lib.data.specs import Digits
 from ctsl_lib.experiments.cluster import connected
 from ctsl_lib.experiments.grid import run_grid
@@ -178,4 +179,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with failures_in_one_line():
+        typer.run(main)

@@ -13,6 +13,7 @@ import torch
 import typer
 from torch.utils.flop_counter import FlopCounterMode
 
+from ctsl_lib.cli.failures import failures_in_one_line
 from ctsl_lib.data.sources import SOURCES
 from ctsl_lib.experiments.line import Line
 from ctsl_lib.experiments.plan import Plan, plan_from
@@ -139,4 +140,5 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with failures_in_one_line():
+        typer.run(main)

@@ -99,7 +99,7 @@ def test_the_rows_on_real_images_are_those_of_the_records(name: str) -> None:
 VOTE = r"\d(?:, \d)* \d+\.\d+ (\d+\.\d+)"
 SENTENCES_ON_REAL_IMAGES = (
     "its rival of equal cost, twice the epochs ({{ diff ctsl_mkt independent_2x @long }})",
-    "above DML ({{ diff ctsl_mkt dml @long }})",
+    "above what costs half, DML ({{ diff ctsl_mkt dml @long }})",
     "and RKD ({{ diff ctsl_mkt rkd @long }}); from Tf-KD",
     "it is not told apart ({{ diff ctsl_mkt tfkd @long }})",
     "without self knowledge ({{ diff ctsl_mkt MLI+MLR @parts }})",

@@ -14,7 +14,15 @@ import typer
 
 from ctsl_course.exercises.cells import NOTEBOOKS, number_of
 from ctsl_course.exercises.pages import write_pages
-from ctsl_course.exercises.versions import on_colab, solved, student, up_to_date, version, write_versions
+from ctsl_course.exercises.versions import (
+    on_colab,
+    solved,
+    student,
+    up_to_date,
+    version,
+    write_text,
+    write_versions,
+)
 from ctsl_lib.cli.failures import failures_in_one_line
 from ctsl_lib.cli.notebooks import find_notebooks, run_notebook
 
@@ -29,7 +37,7 @@ def write_command(numbers: Numbers = None) -> None:
     for path in find_notebooks(numbers or (), NOTEBOOKS):
         text = version(path, up_to_date)
         if text != path.read_text(encoding="utf-8"):
-            path.write_text(text, encoding="utf-8")
+            write_text(path, text)
             print(
                 f"{path.name}: exercises brought up to date; run `ctsl notebooks {number_of(path)} --out notebooks`"
             )

@@ -1,5 +1,6 @@
 """Exercises of notebook 07, sections 4 to 7: numbers that run out of digits, to be mended before the cure is shown."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -134,32 +135,34 @@ def angles_right(f: Tensor, target: Tensor) -> Tensor:
     return F.huber_loss(cosines[0], cosines[1], reduction="sum") / (n * (n - 1) * (n - 2))
 
 
-def angles_with_epsilon(f: Tensor, target: Tensor) -> Tensor:
-    cosines, n = [], len(f)
-    for side in (f, target):
-        difference = side[None] - side[:, None]
-        direction = difference / (difference.square().sum(dim=2, keepdim=True) + 1e-2).sqrt()
-        cosines.append(direction @ direction.transpose(1, 2))
+def _angles_of(directions: Callable[[Tensor], Tensor], f: Tensor, target: Tensor) -> Tensor:
+    """The loss from the directions between images, without leaving out u = w."""
+    cosines = [way @ way.transpose(1, 2) for way in map(directions, (f, target))]
+    n = len(f)
     return F.huber_loss(cosines[0], cosines[1], reduction="sum") / (n * (n - 1) * (n - 2))
+
+
+def angles_with_epsilon(f: Tensor, target: Tensor) -> Tensor:
+    def directions(side: Tensor) -> Tensor:
+        difference = side[None] - side[:, None]
+        return difference / (difference.square().sum(dim=2, keepdim=True) + 1e-2).sqrt()
+
+    return _angles_of(directions, f, target)
 
 
 def angles_with_tiny_epsilon(f: Tensor, target: Tensor) -> Tensor:
-    cosines, n = [], len(f)
-    for side in (f, target):
-        direction = F.normalize(side[None] - side[:, None], dim=2, eps=1e-6)
-        cosines.append(direction @ direction.transpose(1, 2))
-    return F.huber_loss(cosines[0], cosines[1], reduction="sum") / (n * (n - 1) * (n - 2))
+    return _angles_of(lambda side: F.normalize(side[None] - side[:, None], dim=2, eps=1e-6), f, target)
 
 
 def angles_of_one_image(f: Tensor, target: Tensor) -> Tensor:
     """Mistake: without leaving out u = w, whose cosine is 1 for one peer and 0 where two images are one point."""
-    cosines, n = [], len(f)
-    for side in (f, target):
+
+    def directions(side: Tensor) -> Tensor:
         difference = side[None] - side[:, None]
         apart = difference.detach().norm(dim=2) > 1e-6 * torch.pdist(side.detach()).mean()
-        direction = F.normalize(torch.where(apart[:, :, None], difference, 0), dim=2)
-        cosines.append(direction @ direction.transpose(1, 2))
-    return F.huber_loss(cosines[0], cosines[1], reduction="sum") / (n * (n - 1) * (n - 2))
+        return F.normalize(torch.where(apart[:, :, None], difference, 0), dim=2)
+
+    return _angles_of(directions, f, target)
 
 
 def angles_agree(answer: Tried) -> None:

@@ -57,26 +57,30 @@ def name_one_sided(differences: list[float], smallest: float = 1.0) -> str:
     return "less than a point" if found == "open" and ends(differences)[1] < smallest else found
 
 
-def name_normal(differences: list[float], smallest: float = 1.0) -> str:
-    """Mistake: 1.96 in the place of Student's value."""
-    if len(differences) < 2:
-        return "single run"
-    middle = float(np.mean(differences))
-    half = 1.96 * float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+def _name_with(differences: list[float], smallest: float, factor: float, ddof: int = 1) -> str:
+    """The name by an interval with another factor than Student's, or another spread."""
+    if len(differences) < 2 or np.ptp(differences) < 1e-9:
+        return name_right(differences, smallest)
+    middle, spread = np.mean(differences), np.std(differences, ddof=ddof)
+    half = factor * spread / math.sqrt(len(differences))
     if abs(middle) > half:
         return "better" if middle > 0 else "worse"
     return "less than a point" if abs(middle) + half < smallest else "open"
+
+
+def name_normal(differences: list[float], smallest: float = 1.0) -> str:
+    """Mistake: 1.96 in the place of Student's value."""
+    return _name_with(differences, smallest, 1.96)
+
+
+def name_of_three(differences: list[float], smallest: float = 1.0) -> str:
+    """Mistake: Student's value of three seeds for any number."""
+    return _name_with(differences, smallest, 4.303)
 
 
 def name_biased(differences: list[float], smallest: float = 1.0) -> str:
     """Mistake: the spread divided by n."""
-    if len(differences) < 2 or np.ptp(differences) < 1e-9:
-        return name_right(differences, smallest)
-    middle, n = float(np.mean(differences)), len(differences)
-    half = stats.t.ppf(0.975, n - 1) * float(np.std(differences)) / math.sqrt(n)
-    if abs(middle) > half:
-        return "better" if middle > 0 else "worse"
-    return "less than a point" if abs(middle) + half < smallest else "open"
+    return _name_with(differences, smallest, stats.t.ppf(0.975, len(differences) - 1), ddof=0)
 
 
 def name_by_width(differences: list[float], smallest: float = 1.0) -> str:
@@ -84,17 +88,6 @@ def name_by_width(differences: list[float], smallest: float = 1.0) -> str:
     found = name_right(differences, smallest)
     short = len(differences) > 1 and ends(differences)[1] - ends(differences)[0] < 2 * smallest
     return "less than a point" if found == "open" and short else found
-
-
-def name_of_three(differences: list[float], smallest: float = 1.0) -> str:
-    """Mistake: Student's value of three seeds for any number."""
-    if len(differences) < 2 or np.ptp(differences) < 1e-9:
-        return name_right(differences, smallest)
-    middle, n = float(np.mean(differences)), len(differences)
-    half = 4.303 * float(np.std(differences, ddof=1)) / math.sqrt(n)
-    if abs(middle) > half:
-        return "better" if middle > 0 else "worse"
-    return "less than a point" if abs(middle) + half < smallest else "open"
 
 
 def name_of_one_point(differences: list[float], smallest: float = 1.0) -> str:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -129,12 +128,13 @@ def write_versions(paths: Sequence[Path], folder: Path, change: Version, *, repl
             f"{', '.join(worked_in)}. Name another folder by --out, or replace them by --replace"
         )
     for target, text in texts.items():
-        write_atomically(target, partial(_write, text))
+        write_text(target, text)
     return list(texts)
 
 
-def _write(text: str, temporary: Path) -> None:
-    temporary.write_text(text, encoding="utf-8")
+def write_text(path: Path, text: str) -> None:
+    """Write a notebook's file whole or not at all."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _other_cells(target: Path, text: str) -> bool:

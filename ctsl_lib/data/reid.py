@@ -86,23 +86,19 @@ def _searches(
     """
     rows = torch.isin(identity, persons).nonzero().flatten()
     pairs = pd.DataFrame({"identity": identity[rows], "camera": camera[rows]})
-    seen_again = pairs.duplicated()
-    found = pairs[seen_again]["identity"].isin(pairs.groupby("identity").filter(_by_two_cameras)["identity"])
+    again = torch.tensor(pairs.duplicated().to_numpy())
+    of_person = pairs.groupby("identity")["camera"].agg(["nunique", "count"])
+    found = (of_person["nunique"] > 1) & (of_person["count"] > of_person["nunique"])
     if len(persons) and not found.any():
         raise DataError(
             f"none of the {len(persons)} persons for validation can be searched for: that takes pictures by two "
             "cameras, and two by one of them; raise n_validation"
         )
-    again = torch.tensor(seen_again.to_numpy())
 
     def side(chosen: Tensor) -> Sightings:
         return Sightings(images[chosen], identity[chosen], camera[chosen])
 
     return RetrievalSplit(side(rows[~again]), side(rows[again]), distance)
-
-
-def _by_two_cameras(pictures: pd.DataFrame) -> bool:
-    return bool(pictures["camera"].nunique() > 1)
 
 
 def market_entry(settings: Market1501) -> Entry:

@@ -40,8 +40,9 @@ def stratified(
         indices.numpy(), test_size=size, stratify=labels[indices].numpy(), random_state=seed % 2**32
     )
     parts = torch.from_numpy(others), torch.from_numpy(chosen)
+    classes_of = [set(labels[part].unique().tolist()) for part in parts]
     for label, count in zip(present.tolist(), counts.tolist(), strict=True):
-        if not all((labels[part] == label).any() for part in parts):
+        if not all(label in found for found in classes_of):
             raise DataError(
                 f"class {names[label] if names else label} has {count} of the {len(indices)} images here, too few to "
                 f"be in both parts when {size} are split off; add images, or change n_train or n_validation"

@@ -54,9 +54,10 @@ def in_words(claim: Claim) -> str:
         said.append(
             f"Supported in {len(supported)} comparisons. The interval closest to zero: {_shown(closest)}."
         )
+    against = claim.contradicting
     for one in claim.having(CONTRADICTED):
         corrected = f"Below zero, but not if corrected for {claim.tested} comparisons"
-        said.append(f"{'Contradicted' if one in claim.contradicting else corrected}: {_shown(one)}.")
+        said.append(f"{'Contradicted' if one in against else corrected}: {_shown(one)}.")
     said += [f"Undecided: {_shown(one)}. {_takes(one)}" for one in claim.having(UNDECIDED)]
     if untested:
         said.append(f"Not tested: {_untested(claim.comparisons)}.")

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ctsl_lib.cli.failures import failures_in_one_line
 from ctsl_lib.cli.signals import ending_signals
 from ctsl_lib.environment import cores
 from ctsl_lib.experiments.provenance import cpu_name, current_commit
@@ -105,5 +106,5 @@ def main(
 
 
 if __name__ == "__main__":
-    with ending_signals():  # so that nothing stays mounted
+    with failures_in_one_line(), ending_signals():  # so that nothing stays mounted
         typer.run(main)
