@@ -135,19 +135,19 @@ def angles_right(f: Tensor, target: Tensor) -> Tensor:
     return F.huber_loss(cosines[0], cosines[1], reduction="sum") / (n * (n - 1) * (n - 2))
 
 
-def _angles_of(directions: Callable[[Tensor], Tensor], f: Tensor, target: Tensor) -> Tensor:
+def _angles_of(unit_vectors: Callable[[Tensor], Tensor], f: Tensor, target: Tensor) -> Tensor:
     """The loss from the directions between images, without leaving out u = w."""
-    cosines = [way @ way.transpose(1, 2) for way in map(directions, (f, target))]
+    cosines = [way @ way.transpose(1, 2) for way in map(unit_vectors, (f, target))]
     n = len(f)
     return F.huber_loss(cosines[0], cosines[1], reduction="sum") / (n * (n - 1) * (n - 2))
 
 
 def angles_with_epsilon(f: Tensor, target: Tensor) -> Tensor:
-    def directions(side: Tensor) -> Tensor:
+    def unit_vectors(side: Tensor) -> Tensor:
         difference = side[None] - side[:, None]
         return difference / (difference.square().sum(dim=2, keepdim=True) + 1e-2).sqrt()
 
-    return _angles_of(directions, f, target)
+    return _angles_of(unit_vectors, f, target)
 
 
 def angles_with_tiny_epsilon(f: Tensor, target: Tensor) -> Tensor:
@@ -157,12 +157,12 @@ def angles_with_tiny_epsilon(f: Tensor, target: Tensor) -> Tensor:
 def angles_of_one_image(f: Tensor, target: Tensor) -> Tensor:
     """Mistake: without leaving out u = w, whose cosine is 1 for one peer and 0 where two images are one point."""
 
-    def directions(side: Tensor) -> Tensor:
+    def unit_vectors(side: Tensor) -> Tensor:
         difference = side[None] - side[:, None]
         apart = difference.detach().norm(dim=2) > 1e-6 * torch.pdist(side.detach()).mean()
         return F.normalize(torch.where(apart[:, :, None], difference, 0), dim=2)
 
-    return _angles_of(directions, f, target)
+    return _angles_of(unit_vectors, f, target)
 
 
 def angles_agree(answer: Tried) -> None:
