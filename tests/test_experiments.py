@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from ctsl_lib.data.specs import Digits, Images
+from ctsl_lib.data.specs import Digits, ImageFolder, Images
 from ctsl_lib.environment import write_atomically
 from ctsl_lib.experiments import grid as grids
 from ctsl_lib.experiments import run as experiments
@@ -24,6 +24,7 @@ from ctsl_lib.experiments.store import Store
 from ctsl_lib.losses.methods import METHODS
 from ctsl_lib.losses.objective import Objective
 from ctsl_lib.models.peer import Peer, count_parameters
+from ctsl_lib.models.precision import bf16_in_hardware
 from ctsl_lib.models.registry import NETWORKS, build_peer, register
 from ctsl_lib.randomness import OwnGenerator, cpu_threads, seeded
 from ctsl_lib.training.checkpoint import read_state, write_state
@@ -396,3 +397,23 @@ def test_a_record_that_does_not_know_its_images_is_not_believed(store: Store) ->
     store.save(run(TINY, store).model_copy(update={"data_digest": ""}))
     with pytest.warns(UserWarning, match="digest not known"):
         assert store.load(TINY) is None
+
+
+def test_a_record_of_images_that_moved_says_why_it_is_left_out(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths of images are written as seen from CTSL_DATA, so under another one the key is another."""
+    monkeypatch.setenv("CTSL_DATA", str(tmp_path / "elsewhere"))
+    record = run(TINY, store)
+    images = ImageFolder(path=str(tmp_path / "data" / "birds"))
+    store.save(record.model_copy(update={"spec": record.spec.model_copy(update={"data": images})}))
+    monkeypatch.setenv("CTSL_DATA", str(tmp_path / "data"))
+    with pytest.warns(
+        UserWarning, match="its place is .* under this CTSL_DATA, by which paths of images are written"
+    ):
+        assert list(store) == [record]
+
+
+def test_where_pytorch_cannot_tell_of_bf16_nobody_is_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    assert bf16_in_hardware(torch.device("cpu")) is None

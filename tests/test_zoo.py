@@ -18,7 +18,7 @@ from ctsl_lib.errors import DataError
 from ctsl_lib.experiments.run import initial_peers
 from ctsl_lib.experiments.spec import Spec
 from ctsl_lib.models import reid as zoo
-from ctsl_lib.models.peer import count_parameters, peer_from
+from ctsl_lib.models.peer import Peer, StridedDepthwise, count_parameters, peer_from, prepared
 from ctsl_lib.models.registry import build_peer
 
 # Counts at 100 classes; those of ResNet-18, ResNet-34, [1, 2, 2, 1] and VGG-11 equal the usual CIFAR variants.
@@ -86,6 +86,18 @@ def test_any_network_with_a_linear_last_layer_is_a_peer() -> None:
     assert peer_from(own, "3")(torch.randn(4, 3, 2, 2)).embedding.shape == (4, 5)
     with pytest.raises(ValueError, match="classifier must name a linear layer, one of 1, 3; got 'fc'"):
         peer_from(nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3)), "fc")
+
+
+def test_a_layer_that_is_replaced_for_speed_keeps_its_hooks() -> None:
+    strided = nn.Conv2d(4, 4, 3, stride=2, groups=4)
+    seen: list[str] = []
+    strided.register_forward_pre_hook(lambda *_: seen.append("before"))
+    strided.register_forward_hook(lambda *_, **__: seen.append("after"), with_kwargs=True)
+    strided.register_full_backward_hook(lambda *_: seen.append("back"))
+    peer = prepared(Peer(nn.Sequential(strided, nn.Flatten()), 4, 3))
+    assert isinstance(peer.backbone.get_submodule("0"), StridedDepthwise)
+    peer(torch.randn(2, 4, 3, 3, requires_grad=True)).logits.sum().backward()
+    assert seen == ["before", "after", "back"] and strided.weight.grad is not None
 
 
 # --- networks for 256x128 --------------------------------------------------------------------------------
